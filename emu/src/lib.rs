@@ -1,0 +1,7 @@
+//! The deterministic machine: CPU, memory, chips, boot. A value; a function of (state, inputs).
+
+mod event;
+mod position;
+
+pub use event::{Control, Door, Input, Output, Power, Query, Stop, Until};
+pub use position::Position;
