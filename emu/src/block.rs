@@ -1,0 +1,469 @@
+//! The block cache: decoded code, found by physical address, remembered by linear address.
+
+use std::collections::BTreeMap;
+
+use crate::cpu::Cpu;
+use crate::cpu::fault::{Fault, Trap};
+use crate::decode::{self, Insn};
+use crate::exec;
+use crate::mem::{Access, PAGE_BITS, PAGE_MASK};
+use crate::op::{FALL, Header, Links, NEVER, Op, TAKEN};
+
+/// Guest instructions in a block at most.
+const BLOCK_INSNS_MAX: usize = 48;
+/// Bytes looked at for one block: room for its longest instructions.
+const CODE_BYTES: usize = BLOCK_INSNS_MAX * 15;
+/// Ops in a block at most: `Op::slot` is a byte.
+const BLOCK_OPS_MAX: usize = 240;
+/// Ops in one piece of the arena.
+const CHUNK_OPS: usize = 16 * 1024;
+/// The cache is flushed beyond this many ops (64 MiB).
+const OPS_MAX: usize = 2 * 1024 * 1024;
+/// Entries of the table by linear address.
+const KNOWN: usize = 4096;
+
+/// Bit of a key: a block of one instruction with all flags live.
+const KEY_SINGLE: u64 = 1 << 62;
+
+/// An entry of the table by linear address.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) rip: u64,
+    pub(crate) key: u64,
+    pub(crate) header: *const Header,
+}
+
+/// All decoded code.
+pub(crate) struct Cache {
+    known: Box<[Known; KNOWN]>,
+    by_key: Table,
+    /// Blocks by physical page.
+    by_page: BTreeMap<u64, Vec<*mut Header>>,
+    chunks: Vec<Vec<Op>>,
+    ops: usize,
+    unknown: Box<Header>,
+    /// Mnemonics met that are not implemented, to be told once each.
+    pub(crate) unimplemented: Vec<String>,
+}
+
+// SAFETY: all pointers lead into the cache's own chunks.
+unsafe impl Send for Cache {}
+
+const EMPTY: Known = Known { rip: 0, key: 0, header: std::ptr::null() };
+
+impl Cache {
+    pub(crate) fn new() -> Self {
+        let unknown =
+            Box::new(Header { owner: std::ptr::null_mut(), key: 0, n: NEVER, bytes: 0, pad: 0, second_page: u64::MAX });
+        Self {
+            known: Box::new([EMPTY; KNOWN]),
+            by_key: Table::new(),
+            by_page: BTreeMap::new(),
+            chunks: Vec::new(),
+            ops: 0,
+            unknown,
+            unimplemented: Vec::new(),
+        }
+    }
+
+    /// What is remembered for the linear address; valid if address and `Cpu::code_key` are the same.
+    #[inline(always)]
+    pub(crate) fn known(&self, rip: u64) -> *const Known {
+        &raw const self.known[(rip ^ (rip >> 12)) as usize % KNOWN]
+    }
+
+    /// A header that is never entered and never patched.
+    pub(crate) fn unknown(&self) -> *const Header {
+        &raw const *self.unknown
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.ops >= OPS_MAX
+    }
+
+    fn remember(&mut self, rip: u64, key: u64, header: *const Header) {
+        self.known[(rip ^ (rip >> 12)) as usize % KNOWN] = Known { rip, key, header };
+    }
+
+    /// Forgets linear addresses; blocks stay.
+    pub(crate) fn forget_linear(&mut self) {
+        self.known.fill(EMPTY);
+    }
+
+    /// Copies a finished block into the arena and makes its inner pointers absolute.
+    fn place(&mut self, ops: &[Op], links: bool) -> *mut Header {
+        if self.chunks.last().is_none_or(|c| c.capacity() - c.len() < ops.len()) {
+            self.chunks.push(Vec::with_capacity(CHUNK_OPS));
+        }
+        self.ops += ops.len();
+        let count = self.chunks.len();
+        let chunk = &mut self.chunks[count - 1];
+        let start = chunk.len();
+        chunk.extend_from_slice(ops);
+        // SAFETY: `start` is inside, and the chunk never reallocates.
+        let first = unsafe { chunk.as_mut_ptr().add(start) };
+        if links {
+            // SAFETY: the builder ended the block with links and two stubs; the chunk never reallocates.
+            unsafe {
+                let end = first.add(ops.len());
+                let links: *mut Links = end.sub(3).cast();
+                for side in [TAKEN, FALL] {
+                    let stub: *mut Header = end.sub(2).add(side).cast();
+                    if !(*stub).owner.is_null() {
+                        (*stub).owner = &raw mut (*links).to[side];
+                    }
+                    (*links).to[side] = stub;
+                }
+            }
+        }
+        first.cast()
+    }
+
+    fn insert(&mut self, header: *mut Header, key: u64) {
+        self.by_key.insert(key, header);
+        self.by_page.entry((key & !KEY_SINGLE) >> PAGE_BITS).or_default().push(header);
+        // SAFETY: just placed.
+        let second = unsafe { (*header).second_page };
+        if second != u64::MAX {
+            self.by_page.entry(second >> PAGE_BITS).or_default().push(header);
+        }
+    }
+}
+
+impl Cpu {
+    /// Drops every block. Only outside block chains.
+    pub(crate) fn flush_code(&mut self) {
+        let unimplemented = std::mem::take(&mut self.cache.unimplemented);
+        self.cache = Cache::new();
+        self.cache.unimplemented = unimplemented;
+        self.mem.clear_all_code();
+        self.forget_returns();
+    }
+
+    /// The block that begins at linear address `rip`; `None`: the cache must be flushed first.
+    pub(crate) fn find_block(&mut self, rip: u64) -> Result<Option<*const Header>, Trap> {
+        if self.cache.is_full() {
+            return Ok(None);
+        }
+        let phys = self.translate_code(rip)?;
+        let key = phys | if self.single { KEY_SINGLE } else { 0 };
+        let mut found = self.cache.by_key.get(key);
+        if let Some(header) = found {
+            // SAFETY: blocks in the table are live.
+            let second = unsafe { (*header).second_page };
+            if second != u64::MAX && self.translate_code((rip | PAGE_MASK).wrapping_add(1))? != second {
+                self.drop_block(header);
+                found = None;
+            }
+        }
+        let header = match found {
+            Some(header) => header,
+            None => self.build(rip, phys, key)?,
+        };
+        // SAFETY: live.
+        if !self.single && unsafe { (*header).second_page } == u64::MAX {
+            self.cache.remember(rip, self.code_key, header);
+        }
+        Ok(Some(header))
+    }
+
+    fn translate_code(&mut self, rip: u64) -> Result<u64, Trap> {
+        if !crate::mem::is_canonical(rip) {
+            return Err(Fault::GP0.into());
+        }
+        Ok(self.translate(rip, Access::Execute, self.user)?.phys)
+    }
+
+    /// Decodes the block at `rip`, which is at `phys`.
+    fn build(&mut self, rip: u64, phys: u64, key: u64) -> Result<*mut Header, Trap> {
+        let room = (0x1000 - (rip & PAGE_MASK)) as usize;
+        let mut second_page = u64::MAX;
+        let mut bytes = [0u8; 15];
+        let mut code: Vec<u8> = self.mem.slice(phys, room.min(CODE_BYTES)).map_or(vec![0xff; room.min(CODE_BYTES)], <[u8]>::to_vec);
+        let max = if self.single { 1 } else { BLOCK_INSNS_MAX };
+        let mut insns = decode::block(&code, max);
+        if insns.is_empty() {
+            // The first instruction may go on in the next page (SDM: a fetch fault there is a fault of it).
+            if room < 15 {
+                let next = self.translate_code((rip | PAGE_MASK).wrapping_add(1));
+                if let Ok(next) = next {
+                    bytes[..room].copy_from_slice(&code);
+                    self.mem.read(next, &mut bytes[room..]);
+                    code = bytes.to_vec();
+                    insns = decode::block(&code, 1);
+                    second_page = next;
+                } else if !decode::invalid_without_more(&code) {
+                    next?;
+                }
+            }
+            if insns.is_empty() {
+                insns = vec![decode::invalid(&code)];
+                second_page = if insns[0].len as usize > room { second_page } else { u64::MAX };
+            }
+        }
+        let crosses = insns.len() == 1 && insns[0].len as usize > room;
+        if !crosses {
+            second_page = u64::MAX;
+        }
+        let block = Builder::new(self.single, rip & PAGE_MASK).finish(&mut insns, &mut self.cache.unimplemented);
+        Ok(self.install(&block, phys, key, second_page))
+    }
+
+    fn install(&mut self, block: &Built, phys: u64, key: u64, second_page: u64) -> *mut Header {
+        let header = self.cache.place(&block.ops, block.links);
+        let length = u64::from(block.bytes);
+        // SAFETY: just placed.
+        unsafe {
+            *header = Header {
+                owner: std::ptr::null_mut(),
+                key,
+                n: i32::from(block.n),
+                bytes: block.bytes,
+                pad: 0,
+                second_page,
+            };
+        }
+        self.cache.insert(header, key);
+        self.note_code(phys, length.min(0x1000 - (phys & PAGE_MASK)));
+        if second_page != u64::MAX {
+            self.note_code(second_page, length - (0x1000 - (phys & PAGE_MASK)));
+        }
+        header
+    }
+
+    fn note_code(&mut self, phys: u64, length: u64) {
+        if self.mem.add_code(phys, length) {
+            for tlb in &mut self.tlbs {
+                tlb.protect(phys & !PAGE_MASK);
+            }
+        }
+    }
+
+    fn drop_block(&mut self, header: *mut Header) {
+        // SAFETY: headers stay allocated until the cache is flushed.
+        unsafe {
+            self.cache.by_key.remove((*header).key);
+            (*header).n = NEVER;
+            (*header).owner = std::ptr::null_mut();
+        }
+    }
+
+    /// A write hit decoded code: drops the blocks of that page that it touches.
+    pub(crate) fn invalidate_code(&mut self, phys: u64, length: u64) {
+        let page = phys >> PAGE_BITS;
+        let Some(mut blocks) = self.cache.by_page.remove(&page) else { return };
+        let (from, to) = (phys, phys + length);
+        self.mem.clear_code(page);
+        blocks.retain(|&header| {
+            // SAFETY: as in `drop_block`.
+            let (start, bytes, second, n) = unsafe {
+                ((*header).key & !KEY_SINGLE, u64::from((*header).bytes), (*header).second_page, (*header).n)
+            };
+            if n == NEVER {
+                return false;
+            }
+            // A block that crosses is listed under both pages; here only its part in `page` counts.
+            let (start, end) = if second >> PAGE_BITS == page {
+                (second, second + bytes - (0x1000 - (start & PAGE_MASK)))
+            } else {
+                (start, (start + bytes).min((page + 1) << PAGE_BITS))
+            };
+            let hit = start < to && from < end;
+            if hit {
+                self.drop_block(header);
+            } else {
+                self.mem.add_code(start, end - start);
+            }
+            !hit
+        });
+        if !blocks.is_empty() {
+            self.cache.by_page.insert(page, blocks);
+        }
+        // Remembered headers of dropped blocks are found NEVER and resolved again, so they may stay.
+    }
+}
+
+/// A block ready to be placed.
+struct Built {
+    ops: Vec<Op>,
+    n: u16,
+    bytes: u16,
+    links: bool,
+}
+
+/// Turns decoded instructions into ops.
+pub(crate) struct Builder {
+    ops: Vec<Op>,
+    idx: u8,
+    off: u16,
+    len: u8,
+    /// All flags live, the run loop decides after it.
+    single: bool,
+    /// Page offset of the block's first byte.
+    start: u64,
+    links: Option<[i64; 2]>,
+    ended: bool,
+}
+
+impl Builder {
+    fn new(single: bool, start: u64) -> Self {
+        let header = Op { f: crate::engine::return_op, ..Self::blank() };
+        Self { ops: vec![header], idx: 0, off: 0, len: 0, single, start, links: None, ended: false }
+    }
+
+    /// An op with no operands.
+    pub(crate) fn blank() -> Op {
+        use crate::cpu::offset::ZERO;
+        Op {
+            f: crate::engine::return_op,
+            imm: 0,
+            disp: 0,
+            dst: ZERO,
+            src: ZERO,
+            base: ZERO,
+            index: ZERO,
+            scale: 0,
+            access: 0,
+            idx: 0,
+            slot: 0,
+            off: 0,
+            len: 0,
+            aux: 0,
+        }
+    }
+
+    /// Adds an op of the current instruction.
+    pub(crate) fn push(&mut self, op: Op) {
+        let slot = u8::try_from(self.ops.len()).unwrap_or(u8::MAX);
+        self.ops.push(Op { idx: self.idx, slot, off: self.off, len: self.len, ..op });
+    }
+
+    /// The current instruction's bytes end here, counted from the block's first byte.
+    pub(crate) fn end_off(&self) -> i64 {
+        i64::from(self.off) + i64::from(self.len)
+    }
+
+    /// The op just pushed ends the block with links: distances from the block's first byte.
+    pub(crate) fn end_with_links(&mut self, taken: i64, fall: i64) {
+        self.links = Some([taken, fall]);
+        self.ended = true;
+    }
+
+    /// The op just pushed ends the block and needs no links.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    fn finish(mut self, insns: &mut [Insn], unimplemented: &mut Vec<String>) -> Built {
+        decode::mark_live_flags(insns, self.single);
+        let mut n = 0;
+        let mut bytes = 0;
+        for (i, insn) in insns.iter().enumerate() {
+            if self.ended || self.ops.len() > BLOCK_OPS_MAX - 8 {
+                break;
+            }
+            self.idx = u8::try_from(i).unwrap_or(u8::MAX);
+            (self.off, self.len) = (insn.off, insn.len);
+            exec::bind(insn, &mut self, unimplemented);
+            n += 1;
+            bytes = self.end_off();
+        }
+        if !self.ended {
+            let end = Op { imm: bytes as u64, ..Self::blank() };
+            if self.single {
+                self.push(Op { f: crate::engine::stop_after, ..end });
+            } else {
+                self.push(Op { f: crate::engine::fall_through, ..end });
+                self.links = Some([bytes, bytes]);
+            }
+        }
+        let links = self.links.is_some();
+        self.push_links();
+        Built { ops: self.ops, n, bytes: u16::try_from(bytes).unwrap_or(u16::MAX), links }
+    }
+
+    /// Appends `Links` and the two stubs they point at until they are resolved.
+    fn push_links(&mut self) {
+        let Some(delta) = self.links else { return };
+        let mut slots = [Self::blank(); 3];
+        let links: *mut Op = slots.as_mut_ptr();
+        // SAFETY: `Links` and `Header` fit into an op and are plain data.
+        unsafe {
+            links.cast::<Links>().write(Links { to: [std::ptr::null(); 2], delta });
+            for side in [TAKEN, FALL] {
+                // Only a target in the same page is certain to stay where it is: those links are patched (`place`
+                // finds a non-null owner); the others are looked up each time.
+                let same_page = (self.start as i64 + delta[side]) >> PAGE_BITS == 0 && !self.single;
+                let owner =
+                    if same_page { std::ptr::NonNull::dangling().as_ptr() } else { std::ptr::null_mut() };
+                let stub = Header { owner, key: 0, n: NEVER, bytes: 0, pad: 0, second_page: u64::MAX };
+                links.add(1 + side).cast::<Header>().write(stub);
+            }
+        }
+        self.ops.extend_from_slice(&slots);
+    }
+}
+
+/// Open-addressing table from key to block: deterministic, no hashing state of the host.
+struct Table {
+    slots: Vec<(u64, *mut Header)>,
+    used: usize,
+}
+
+const FREE: u64 = u64::MAX;
+const GONE: u64 = u64::MAX - 1;
+
+impl Table {
+    fn new() -> Self {
+        Self { slots: vec![(FREE, std::ptr::null_mut()); 1024], used: 0 }
+    }
+
+    fn place_of(&self, key: u64) -> usize {
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24) as usize & (self.slots.len() - 1)
+    }
+
+    fn get(&self, key: u64) -> Option<*mut Header> {
+        let mut i = self.place_of(key);
+        loop {
+            match self.slots[i] {
+                (k, header) if k == key => return Some(header),
+                (FREE, _) => return None,
+                _ => i = (i + 1) & (self.slots.len() - 1),
+            }
+        }
+    }
+
+    fn insert(&mut self, key: u64, header: *mut Header) {
+        if (self.used + 1) * 2 > self.slots.len() {
+            let old = std::mem::take(&mut self.slots);
+            let live = old.iter().filter(|s| s.0 < GONE).count();
+            self.slots = vec![(FREE, std::ptr::null_mut()); (live * 4).next_power_of_two().max(1024)];
+            self.used = 0;
+            for (k, h) in old.into_iter().filter(|s| s.0 < GONE) {
+                self.insert(k, h);
+            }
+        }
+        let mut i = self.place_of(key);
+        while self.slots[i].0 < GONE {
+            i = (i + 1) & (self.slots.len() - 1);
+        }
+        if self.slots[i].0 == FREE {
+            self.used += 1;
+        }
+        self.slots[i] = (key, header);
+    }
+
+    fn remove(&mut self, key: u64) {
+        let mut i = self.place_of(key);
+        loop {
+            match self.slots[i].0 {
+                k if k == key => {
+                    self.slots[i] = (GONE, std::ptr::null_mut());
+                    return;
+                }
+                FREE => return,
+                _ => i = (i + 1) & (self.slots.len() - 1),
+            }
+        }
+    }
+}

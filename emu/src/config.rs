@@ -1,0 +1,60 @@
+//! What a machine is made of; fixed at creation, part of every log.
+
+use serde::{Deserialize, Serialize};
+
+/// Where guest time comes from between clock inputs (ARCHITECTURE.md, "Time").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClockMode {
+    /// Every read of time is a query.
+    Host,
+    /// Interpolated from the retired instruction count between clock inputs.
+    Derived,
+}
+
+/// Configuration of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineConfig {
+    /// RAM from physical address 0, in bytes: a multiple of 4096, 1 MiB to 3 GiB.
+    pub memory_bytes: u64,
+    /// Where guest time comes from.
+    pub clock: ClockMode,
+    /// What the real-time clock shows at guest time 0: seconds since 1970-01-01 UTC.
+    pub epoch_s: u64,
+}
+
+impl MachineConfig {
+    /// The smallest RAM: the hand-off area and room for a program.
+    pub const MEMORY_BYTES_MIN: u64 = 1 << 20;
+    /// The largest RAM: device memory begins above it.
+    pub const MEMORY_BYTES_MAX: u64 = 3 << 30;
+}
+
+/// Why a machine cannot be made.
+#[derive(Debug)]
+pub enum MachineError {
+    /// The memory size is not a multiple of 4096 between the bounds.
+    MemorySize(u64),
+    /// The host does not give that much memory.
+    HostMemory(u64, std::io::Error),
+    /// A saved state of another version.
+    StateVersion(u32),
+}
+
+impl std::fmt::Display for MachineError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::MemorySize(bytes) => write!(
+                f,
+                "guest memory of {bytes} bytes: must be a multiple of 4096 from {} MiB to {} MiB",
+                MachineConfig::MEMORY_BYTES_MIN >> 20,
+                MachineConfig::MEMORY_BYTES_MAX >> 20
+            ),
+            Self::HostMemory(bytes, e) => write!(f, "this host does not give {} MiB of guest memory: {e}", bytes >> 20),
+            Self::StateVersion(v) => {
+                write!(f, "saved machine state of version {v}; this ftemu reads version {}", crate::MachineState::VERSION)
+            }
+        }
+    }
+}
+
+impl std::error::Error for MachineError {}

@@ -1,0 +1,138 @@
+//! The CPU: registers, modes, and what the engine keeps close to them.
+
+pub(crate) mod fault;
+pub(crate) mod flags;
+pub(crate) mod regs;
+
+use std::ptr::NonNull;
+
+use crate::block::Cache;
+use crate::bus::Bus;
+use crate::event::Door;
+use crate::mem::{Mem, Tlb};
+use crate::op::{Header, Links, Op};
+use crate::state::{Msrs, Segment, Table};
+use fault::Trap;
+use flags::Lazy;
+
+/// Byte offsets into `Cpu` of what ops name as 64-bit registers.
+pub(crate) mod offset {
+    /// RSP.
+    pub(crate) const RSP: u8 = 4 * 8;
+    /// Always zero: "no base", "no index".
+    pub(crate) const ZERO: u8 = 128;
+    /// Effective address or value handed from one op of an instruction to the next.
+    pub(crate) const TMP: u8 = 136;
+    /// Linear address of the running block.
+    pub(crate) const RIP: u8 = 144;
+}
+
+/// Why the block chain was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Not left; also: left with nothing special to do.
+    None,
+    /// The next block does not fit the budget; `rip` is its first instruction.
+    Budget,
+    /// The instruction at `rip` trapped and did not retire.
+    Trap(Trap),
+    /// The instruction at `rip` must run alone, in a block of its own with all flags live.
+    Single,
+    /// A REP instruction at `rip` stopped in the middle.
+    Rep,
+}
+
+/// A return address that a CALL has seen, and the links whose `FALL` side leads there.
+#[derive(Clone, Copy)]
+pub(crate) struct Return {
+    pub(crate) rip: u64,
+    pub(crate) key: u64,
+    pub(crate) links: *const Links,
+}
+
+/// Entries of the return stack.
+pub(crate) const RETURNS: usize = 32;
+
+/// All state that handlers reach. Boxed and never moved: the fields up to `tlb` are at fixed small offsets.
+#[repr(C)]
+pub(crate) struct Cpu {
+    pub(crate) gpr: [u64; 16],
+    pub(crate) zero: u64,
+    pub(crate) tmp: u64,
+    /// Linear address of the running block's first byte; exact between blocks.
+    pub(crate) rip: u64,
+    pub(crate) flags: Lazy,
+    /// The half of `tlbs` for the current privilege.
+    pub(crate) tlb: *mut Tlb,
+    /// Names the current mapping and privilege, never 0: what is known of linear addresses under another key is void.
+    pub(crate) code_key: u64,
+    pub(crate) return_top: usize,
+    pub(crate) returns: [Return; RETURNS],
+    pub(crate) xmm: [[u64; 2]; 16],
+    pub(crate) mxcsr: u32,
+    /// CPL 3.
+    pub(crate) user: bool,
+
+    // From here on only slow paths look.
+    pub(crate) tlbs: [Tlb; 2],
+    /// RFLAGS without the six arithmetic flags, which are in `flags`.
+    pub(crate) rflags: u64,
+    pub(crate) seg: [Segment; 6],
+    pub(crate) ldtr: Segment,
+    pub(crate) tr: Segment,
+    pub(crate) gdtr: Table,
+    pub(crate) idtr: Table,
+    pub(crate) cr0: u64,
+    pub(crate) cr2: u64,
+    pub(crate) cr3: u64,
+    pub(crate) cr4: u64,
+    pub(crate) cr8: u64,
+    pub(crate) dr: [u64; 8],
+    pub(crate) msr: Msrs,
+    pub(crate) halted: bool,
+    pub(crate) shadow: bool,
+
+    pub(crate) exit: Exit,
+    /// `retired == limit - budget` between blocks.
+    pub(crate) limit: u64,
+    /// Exact during an instruction that leaves the fast path.
+    pub(crate) retired: u64,
+    /// REP iterations since the last retirement, and how many it may reach in this go.
+    pub(crate) rep: u64,
+    pub(crate) rep_limit: u64,
+    /// The door asked to stop.
+    pub(crate) door_break: bool,
+    /// Running a block of one instruction, all flags live.
+    pub(crate) single: bool,
+    #[cfg(not(threaded))]
+    pub(crate) trampoline_budget: i64,
+    /// One op run by itself on a bounced operand (`mem/slow.rs`): header, op, return op.
+    pub(crate) scratch: [std::mem::MaybeUninit<Op>; 3],
+    pub(crate) bounce: [u64; 8],
+    pub(crate) mem: Mem,
+    pub(crate) cache: Cache,
+    pub(crate) bus: Bus,
+    /// Valid while `Machine::run` is active.
+    pub(crate) door: Option<NonNull<dyn Door>>,
+}
+
+const _: () = assert!(std::mem::offset_of!(Cpu, zero) == offset::ZERO as usize);
+const _: () = assert!(std::mem::offset_of!(Cpu, tmp) == offset::TMP as usize);
+const _: () = assert!(std::mem::offset_of!(Cpu, rip) == offset::RIP as usize);
+
+impl Cpu {
+    /// Forgets every predicted return (their links may be gone).
+    pub(crate) fn forget_returns(&mut self) {
+        self.returns = [Return { rip: 0, key: 0, links: std::ptr::null() }; RETURNS];
+    }
+
+    /// Current privilege level.
+    pub(crate) fn cpl(&self) -> u8 {
+        (self.seg[regs::SS].rights >> 5 & 3) as u8
+    }
+
+    /// The header to fall back to when nothing is known.
+    pub(crate) fn unknown(&self) -> *const Header {
+        self.cache.unknown()
+    }
+}

@@ -1,0 +1,75 @@
+//! Register numbers and control-register bits, as the SDM names them.
+
+/// Index into `Cpu::seg`.
+pub(crate) const ES: usize = 0;
+/// Code segment.
+pub(crate) const CS: usize = 1;
+/// Stack segment.
+pub(crate) const SS: usize = 2;
+/// Data segment.
+pub(crate) const DS: usize = 3;
+/// FS.
+pub(crate) const FS: usize = 4;
+/// GS.
+pub(crate) const GS: usize = 5;
+
+/// Index into `Cpu::gpr`.
+pub(crate) const RAX: usize = 0;
+/// RCX.
+pub(crate) const RCX: usize = 1;
+/// RDX.
+pub(crate) const RDX: usize = 2;
+/// RBX.
+pub(crate) const RBX: usize = 3;
+/// RSP.
+pub(crate) const RSP: usize = 4;
+/// RBP.
+pub(crate) const RBP: usize = 5;
+/// RSI.
+pub(crate) const RSI: usize = 6;
+/// RDI.
+pub(crate) const RDI: usize = 7;
+/// R11.
+pub(crate) const R11: usize = 11;
+
+/// CR0 (SDM Vol. 3A, 2.5).
+pub(crate) mod cr0 {
+    pub(crate) const PE: u64 = 1 << 0;
+    pub(crate) const MP: u64 = 1 << 1;
+    pub(crate) const EM: u64 = 1 << 2;
+    pub(crate) const TS: u64 = 1 << 3;
+    pub(crate) const ET: u64 = 1 << 4;
+    pub(crate) const NE: u64 = 1 << 5;
+    pub(crate) const WP: u64 = 1 << 16;
+    pub(crate) const AM: u64 = 1 << 18;
+    pub(crate) const NW: u64 = 1 << 29;
+    pub(crate) const CD: u64 = 1 << 30;
+    pub(crate) const PG: u64 = 1 << 31;
+    /// The bits that exist.
+    pub(crate) const KNOWN: u64 = PE | MP | EM | TS | ET | NE | WP | AM | NW | CD | PG;
+}
+
+/// CR4.
+pub(crate) mod cr4 {
+    pub(crate) const TSD: u64 = 1 << 2;
+    pub(crate) const DE: u64 = 1 << 3;
+    pub(crate) const PSE: u64 = 1 << 4;
+    pub(crate) const PAE: u64 = 1 << 5;
+    pub(crate) const MCE: u64 = 1 << 6;
+    pub(crate) const PGE: u64 = 1 << 7;
+    pub(crate) const PCE: u64 = 1 << 8;
+    pub(crate) const OSFXSR: u64 = 1 << 9;
+    pub(crate) const OSXMMEXCPT: u64 = 1 << 10;
+    /// The bits that can be set.
+    pub(crate) const KNOWN: u64 = TSD | DE | PSE | PAE | MCE | PGE | PCE | OSFXSR | OSXMMEXCPT;
+}
+
+/// IA32_EFER.
+pub(crate) mod efer {
+    pub(crate) const SCE: u64 = 1 << 0;
+    pub(crate) const LME: u64 = 1 << 8;
+    pub(crate) const LMA: u64 = 1 << 10;
+    pub(crate) const NXE: u64 = 1 << 11;
+    /// The bits that can be set.
+    pub(crate) const KNOWN: u64 = SCE | LME | LMA | NXE;
+}

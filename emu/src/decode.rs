@@ -1,0 +1,399 @@
+//! Bytes to instructions in the engine's own terms. The only file that names the decoder.
+
+use iced_x86::{Code, ConditionCode, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+
+use crate::cpu::offset;
+
+/// One list of operations: the enum, the mapping from the decoder's mnemonics, and the list for reports.
+/// `exec::bind` matches on the enum without a wildcard, so that a missing handler does not compile.
+macro_rules! operations {
+    ($($name:ident: $($mnemonic:ident)+;)+) => {
+        /// What an instruction does, whatever its operands.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Operation {
+            $($name,)+
+            /// Not an instruction of this machine: #UD.
+            Invalid,
+        }
+
+        impl Operation {
+            fn of(mnemonic: Mnemonic) -> Self {
+                match mnemonic {
+                    $($(Mnemonic::$mnemonic)|+ => Self::$name,)+
+                    _ => Self::Invalid,
+                }
+            }
+        }
+    };
+}
+
+operations! {
+    // Data transfer.
+    Mov: Mov; Movzx: Movzx; Movsx: Movsx Movsxd; Lea: Lea; Xchg: Xchg; Bswap: Bswap; Xlat: Xlatb;
+    Cmovcc: Cmovo Cmovno Cmovb Cmovae Cmove Cmovne Cmovbe Cmova Cmovs Cmovns Cmovp Cmovnp Cmovl Cmovge Cmovle Cmovg;
+    Setcc: Seto Setno Setb Setae Sete Setne Setbe Seta Sets Setns Setp Setnp Setl Setge Setle Setg;
+    Widen: Cbw Cwde Cdqe; WidenPair: Cwd Cdq Cqo;
+    Xadd: Xadd; Cmpxchg: Cmpxchg; Cmpxchg8b: Cmpxchg8b;
+    Lahf: Lahf; Sahf: Sahf;
+    // Arithmetic and logic.
+    Add: Add; Or: Or; Adc: Adc; Sbb: Sbb; And: And; Sub: Sub; Xor: Xor; Cmp: Cmp; Test: Test;
+    Inc: Inc; Dec: Dec; Neg: Neg; Not: Not;
+    Mul: Mul; Imul: Imul; Div: Div; Idiv: Idiv;
+    Rol: Rol; Ror: Ror; Rcl: Rcl; Rcr: Rcr; Shl: Shl Sal; Shr: Shr; Sar: Sar; Shld: Shld; Shrd: Shrd;
+    Bt: Bt; Bts: Bts; Btr: Btr; Btc: Btc; Bsf: Bsf; Bsr: Bsr;
+    Clc: Clc; Stc: Stc; Cmc: Cmc; Cld: Cld; Std: Std;
+    // Control.
+    Jmp: Jmp; Call: Call; Ret: Ret; Loop: Loop; Loope: Loope; Loopne: Loopne; Jrcxz: Jcxz Jecxz Jrcxz;
+    Jcc: Jo Jno Jb Jae Je Jne Jbe Ja Js Jns Jp Jnp Jl Jge Jle Jg;
+    // Stack.
+    Push: Push; Pop: Pop; Pushf: Pushf Pushfq; Popf: Popf Popfq; Enter: Enter; Leave: Leave;
+    // Strings.
+    Movs: Movsb Movsw Movsq; MovsdOrSse: Movsd; Cmps: Cmpsb Cmpsw Cmpsq; CmpsdOrSse: Cmpsd; Stos: Stosb Stosw Stosd Stosq;
+    Lods: Lodsb Lodsw Lodsd Lodsq; Scas: Scasb Scasw Scasd Scasq; Ins: Insb Insw Insd; Outs: Outsb Outsw Outsd;
+    // No effect here.
+    Nop: Nop Pause Endbr64 Endbr32 Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Lfence Mfence Sfence Fnop;
+    // System.
+    Hlt: Hlt; Cli: Cli; Sti: Sti; In: In; Out: Out; Cpuid: Cpuid; Rdtsc: Rdtsc; Rdtscp: Rdtscp;
+    Rdrand: Rdrand; Rdseed: Rdseed; Rdmsr: Rdmsr; Wrmsr: Wrmsr; Clts: Clts; Wbinvd: Wbinvd Invd; Invlpg: Invlpg;
+    Lgdt: Lgdt; Lidt: Lidt; Sgdt: Sgdt; Sidt: Sidt; Lldt: Lldt; Sldt: Sldt; Ltr: Ltr; Str: Str; Smsw: Smsw; Lmsw: Lmsw;
+    Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush;
+    Int: Int; Int3: Int3; Int1: Int1; Iret: Iret Iretd Iretq; RetFar: Retf;
+    Syscall: Syscall; Sysret: Sysret Sysretq; Lfs: Lfs; Lgs: Lgs; Lss: Lss; Ud: Ud0 Ud1 Ud2;
+}
+
+/// Where an operand is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operand {
+    None,
+    /// General register at this byte offset of `Cpu`.
+    Reg(u8),
+    /// The memory operand, `Insn::mem`.
+    Mem,
+    /// Immediate, extended to 64 bits as the instruction says.
+    Imm(u64),
+    /// Near branch target: distance from the block's first byte.
+    Branch(i64),
+    /// XMM register number.
+    Xmm(u8),
+    /// Segment register, index into `Cpu::seg`.
+    Seg(u8),
+    /// Control register number.
+    Control(u8),
+    /// Debug register number.
+    Debug(u8),
+}
+
+/// The memory operand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemRef {
+    /// Byte offsets into `Cpu`.
+    pub(crate) base: u8,
+    pub(crate) index: u8,
+    pub(crate) scale: u8,
+    pub(crate) disp: i64,
+    /// FS or GS (index into `Cpu::seg`); the others have base 0 in 64-bit mode.
+    pub(crate) seg: Option<u8>,
+    /// SS by default or by override.
+    pub(crate) stack: bool,
+    /// The effective address is truncated to 32 bits.
+    pub(crate) addr32: bool,
+}
+
+/// REP prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rep {
+    None,
+    /// F3: REP, REPE.
+    Rep,
+    /// F2: REPNE.
+    Repne,
+}
+
+/// A decoded instruction.
+#[derive(Clone, Debug)]
+pub(crate) struct Insn {
+    pub(crate) operation: Operation,
+    /// Mnemonic, for reports.
+    pub(crate) name: Mnemonic,
+    /// Distance from the block's first byte.
+    pub(crate) off: u16,
+    pub(crate) len: u8,
+    pub(crate) operands: [Operand; 4],
+    pub(crate) mem: MemRef,
+    /// Bytes of the operation: the first operand's, for most.
+    pub(crate) width: u8,
+    /// Bytes of the memory operand.
+    pub(crate) mem_width: u8,
+    pub(crate) rep: Rep,
+    pub(crate) lock: bool,
+    /// Address size is 32 bits (string and count instructions).
+    pub(crate) addr32: bool,
+    /// Condition code of Jcc, SETcc, CMOVcc.
+    pub(crate) cc: u8,
+    /// Someone reads a flag that this instruction writes.
+    pub(crate) flags_live: bool,
+    flags: FlagUse,
+    may_fault: bool,
+    ends: bool,
+}
+
+/// The decoder's bits of the six arithmetic flags.
+const ARITH: u32 = 0x3f;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct FlagUse {
+    read: u32,
+    written: u32,
+    /// Written whatever the operands: what was there before is dead.
+    killed: u32,
+}
+
+/// Decodes up to `max` instructions from the start of `code`, to the end of straight-line code. Stops before an
+/// instruction that `code` does not hold whole.
+pub(crate) fn block(code: &[u8], max: usize) -> Vec<Insn> {
+    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
+    let mut insns = Vec::new();
+    while insns.len() < max && decoder.can_decode() {
+        let start = decoder.position();
+        let instruction = decoder.decode();
+        if decoder.last_error() == DecoderError::NoMoreBytes {
+            break;
+        }
+        if decoder.last_error() != DecoderError::None {
+            let mut bad = invalid(&code[start..]);
+            bad.off = start as u16;
+            insns.push(bad);
+            break;
+        }
+        let insn = convert(&instruction, start as u16);
+        let ends = insn.ends;
+        insns.push(insn);
+        if ends {
+            break;
+        }
+    }
+    insns
+}
+
+/// Whether what begins in `code` is an invalid instruction whatever follows.
+pub(crate) fn invalid_without_more(code: &[u8]) -> bool {
+    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
+    decoder.decode();
+    decoder.last_error() == DecoderError::InvalidInstruction
+}
+
+/// The instruction that raises what an undecodable one raises: #GP above 15 bytes, #UD else.
+pub(crate) fn invalid(code: &[u8]) -> Insn {
+    let prefix = |b: &&u8| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
+    let too_long = code.iter().take_while(prefix).count() >= 14;
+    let mut insn = convert(&Instruction::default(), 0);
+    insn.operation = Operation::Invalid;
+    insn.len = 1;
+    insn.cc = if too_long { crate::cpu::fault::vector::GP } else { crate::cpu::fault::vector::UD };
+    (insn.may_fault, insn.ends) = (true, true);
+    insn
+}
+
+/// The text of the instruction at the start of `code`, for reports.
+#[must_use]
+pub fn disassemble(code: &[u8], rip: u64) -> String {
+    use iced_x86::Formatter;
+    let mut decoder = Decoder::with_ip(64, code, rip, DecoderOptions::NONE);
+    let mut text = String::new();
+    iced_x86::NasmFormatter::new().format(&decoder.decode(), &mut text);
+    text
+}
+
+/// Sets `flags_live` by one backward pass; with `all`, everywhere.
+pub(crate) fn mark_live_flags(insns: &mut [Insn], all: bool) {
+    let mut live = ARITH;
+    for insn in insns.iter_mut().rev() {
+        insn.flags_live = all || live & insn.flags.written != 0;
+        live = live & !insn.flags.killed | insn.flags.read;
+        if insn.may_fault {
+            live = ARITH;
+        }
+    }
+}
+
+fn convert(i: &Instruction, off: u16) -> Insn {
+    let operation = Operation::of(i.mnemonic());
+    let mut operands = [Operand::None; 4];
+    for (at, to) in (0..i.op_count().min(4)).zip(operands.iter_mut()) {
+        *to = operand(i, at);
+    }
+    let mem = mem_ref(i);
+    let has_mem = operands.contains(&Operand::Mem);
+    Insn {
+        operation,
+        name: i.mnemonic(),
+        off,
+        len: i.len() as u8,
+        operands,
+        mem,
+        width: width(i),
+        mem_width: i.memory_size().size() as u8,
+        rep: match (i.has_repne_prefix(), i.has_rep_prefix()) {
+            (true, _) => Rep::Repne,
+            (_, true) => Rep::Rep,
+            _ => Rep::None,
+        },
+        lock: i.has_lock_prefix(),
+        addr32: string_addr32(i),
+        cc: condition(i.condition_code()),
+        flags_live: true,
+        flags: flag_use(i),
+        may_fault: has_mem || may_fault(i),
+        ends: i.flow_control() != FlowControl::Next,
+    }
+}
+
+fn operand(i: &Instruction, at: u32) -> Operand {
+    match i.op_kind(at) {
+        OpKind::Register => register(i.op_register(at)),
+        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => Operand::Branch(i.near_branch_target() as i64),
+        OpKind::Immediate8
+        | OpKind::Immediate8_2nd
+        | OpKind::Immediate16
+        | OpKind::Immediate32
+        | OpKind::Immediate64
+        | OpKind::Immediate8to16
+        | OpKind::Immediate8to32
+        | OpKind::Immediate8to64
+        | OpKind::Immediate32to64 => Operand::Imm(i.immediate(at)),
+        OpKind::Memory => Operand::Mem,
+        _ => Operand::None, // implied operands of string instructions, far branches
+    }
+}
+
+fn register(r: Register) -> Operand {
+    if r.is_gpr() {
+        let high = matches!(r, Register::AH | Register::CH | Register::DH | Register::BH);
+        Operand::Reg(gpr_offset(r) + u8::from(high))
+    } else if r.is_xmm() {
+        Operand::Xmm(r.number() as u8)
+    } else if r.is_segment_register() {
+        Operand::Seg(r.number() as u8)
+    } else if r.is_cr() {
+        Operand::Control(r.number() as u8)
+    } else if r.is_dr() {
+        Operand::Debug(r.number() as u8)
+    } else {
+        Operand::None
+    }
+}
+
+fn gpr_offset(r: Register) -> u8 {
+    (r.full_register().number() * 8) as u8
+}
+
+fn mem_ref(i: &Instruction) -> MemRef {
+    let (base, index) = (i.memory_base(), i.memory_index());
+    let place = |r: Register| match r {
+        Register::None => offset::ZERO,
+        Register::RIP | Register::EIP => offset::RIP,
+        r if r.is_gpr() => gpr_offset(r),
+        _ => offset::ZERO,
+    };
+    // The decoder resolves RIP-relative operands against the block's first byte, which is address 0 to it.
+    let disp = i.memory_displacement64() as i64;
+    let addr32 = base.is_gpr32() || index.is_gpr32() || base == Register::EIP || (base == Register::None && index == Register::None && i.memory_displ_size() == 4);
+    let segment = i.memory_segment();
+    MemRef {
+        base: place(base),
+        index: place(index),
+        scale: i.memory_index_scale().trailing_zeros() as u8,
+        disp,
+        seg: matches!(segment, Register::FS | Register::GS).then(|| segment.number() as u8),
+        stack: segment == Register::SS,
+        addr32,
+    }
+}
+
+/// Bytes of the operation.
+fn width(i: &Instruction) -> u8 {
+    let first = match i.op0_kind() {
+        OpKind::Register => i.op0_register().size(),
+        OpKind::Memory => i.memory_size().size(),
+        _ => i.memory_size().size(),
+    };
+    match i.mnemonic() {
+        // Operand size where no operand shows it.
+        Mnemonic::Cbw | Mnemonic::Cwd | Mnemonic::Pushf | Mnemonic::Popf | Mnemonic::Iret | Mnemonic::Sysret => 2,
+        Mnemonic::Cwde | Mnemonic::Cdq | Mnemonic::Iretd => 4,
+        Mnemonic::Cdqe | Mnemonic::Cqo | Mnemonic::Iretq | Mnemonic::Sysretq | Mnemonic::Pushfq | Mnemonic::Popfq => 8,
+        Mnemonic::Push | Mnemonic::Call | Mnemonic::Ret | Mnemonic::Retf | Mnemonic::Enter | Mnemonic::Leave => stack_width(i),
+        Mnemonic::Xlatb => 1,
+        _ => first as u8,
+    }
+}
+
+fn stack_width(i: &Instruction) -> u8 {
+    match i.code() {
+        Code::Enterw_imm16_imm8 | Code::Leavew => 2,
+        Code::Retfw | Code::Retfw_imm16 => 2,
+        Code::Retfd | Code::Retfd_imm16 => 4,
+        Code::Retfq | Code::Retfq_imm16 => 8,
+        Code::Enterq_imm16_imm8 | Code::Leaveq => 8,
+        _ => i.stack_pointer_increment().unsigned_abs().min(8) as u8,
+    }
+}
+
+fn string_addr32(i: &Instruction) -> bool {
+    (0..i.op_count()).any(|at| {
+        matches!(i.op_kind(at), OpKind::MemorySegESI | OpKind::MemoryESEDI | OpKind::MemorySegEDI | OpKind::MemorySegSI)
+    }) || matches!(i.mnemonic(), Mnemonic::Jecxz)
+        || matches!(
+            i.code(),
+            Code::Loop_rel8_64_ECX | Code::Loope_rel8_64_ECX | Code::Loopne_rel8_64_ECX
+        )
+}
+
+fn condition(cc: ConditionCode) -> u8 {
+    // The decoder numbers them from 1 in opcode order.
+    (cc as u8).wrapping_sub(1) & 15
+}
+
+fn flag_use(i: &Instruction) -> FlagUse {
+    let written = i.rflags_modified() & ARITH;
+    let by_count = matches!(
+        i.mnemonic(),
+        Mnemonic::Rol | Mnemonic::Ror | Mnemonic::Rcl | Mnemonic::Rcr | Mnemonic::Shl | Mnemonic::Sal | Mnemonic::Shr
+            | Mnemonic::Sar | Mnemonic::Shld | Mnemonic::Shrd
+    );
+    // A count of zero leaves the flags alone, and so does a REP with RCX = 0.
+    let killed = if by_count || i.has_rep_prefix() || i.has_repne_prefix() { 0 } else { written };
+    FlagUse { read: i.rflags_read() & ARITH, written, killed }
+}
+
+fn may_fault(i: &Instruction) -> bool {
+    // Everything that touches memory without naming it, divides, or is not plain arithmetic on registers.
+    i.is_stack_instruction()
+        || i.is_string_instruction()
+        || i.is_privileged()
+        || i.flow_control() != FlowControl::Next
+        || matches!(i.mnemonic(), Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Xlatb)
+        || Operation::of(i.mnemonic()) == Operation::Invalid
+        || matches!(
+            i.mnemonic(),
+            Mnemonic::Cpuid | Mnemonic::Rdtsc | Mnemonic::Rdtscp | Mnemonic::Rdrand | Mnemonic::Rdseed | Mnemonic::Pause
+        )
+        || (0..i.op_count()).any(|at| i.op_kind(at) == OpKind::Register && !i.op_register(at).is_gpr())
+}
+
+impl Insn {
+    /// Not an encoding of any instruction.
+    pub(crate) fn is_undecodable(&self) -> bool {
+        self.name == Mnemonic::INVALID
+    }
+
+    /// A string instruction, told from the SSE instruction of the same mnemonic by its implied operands.
+    pub(crate) fn is_string(&self) -> bool {
+        !self.operands.iter().any(|o| matches!(o, Operand::Xmm(_)))
+    }
+
+    /// The signed distance of the end of this instruction from the block's first byte.
+    pub(crate) fn end_off(&self) -> i64 {
+        i64::from(self.off) + i64::from(self.len)
+    }
+}

@@ -1,0 +1,139 @@
+//! Linear to physical: 4-level paging (SDM Vol. 3A, 4.5 and 4.6).
+
+use super::{PAGE_MASK, PHYS_BITS};
+use crate::cpu::Cpu;
+use crate::cpu::fault::Fault;
+use crate::cpu::regs::{cr0, efer};
+
+/// What an access wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+    Execute,
+}
+
+/// Table entry bits (SDM Vol. 3A, tables 4-15 to 4-20).
+mod pte {
+    pub(super) const P: u64 = 1 << 0;
+    pub(super) const RW: u64 = 1 << 1;
+    pub(super) const US: u64 = 1 << 2;
+    pub(super) const A: u64 = 1 << 5;
+    pub(super) const D: u64 = 1 << 6;
+    pub(super) const PS: u64 = 1 << 7;
+    pub(super) const XD: u64 = 1 << 63;
+}
+
+/// Page-fault error code bits (SDM Vol. 3A, 4.7).
+mod error {
+    pub(super) const P: u32 = 1 << 0;
+    pub(super) const WR: u32 = 1 << 1;
+    pub(super) const US: u32 = 1 << 2;
+    pub(super) const RSVD: u32 = 1 << 3;
+    pub(super) const ID: u32 = 1 << 4;
+}
+
+/// The frame bits of an entry.
+const FRAME: u64 = ((1 << PHYS_BITS) - 1) & !PAGE_MASK;
+/// The bits between the physical width and bit 52, which must be zero.
+const RESERVED: u64 = ((1 << 52) - 1) & !((1 << PHYS_BITS) - 1);
+
+/// Where a linear address leads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Translation {
+    pub(crate) phys: u64,
+    /// A write may go ahead without a new walk: allowed, and the dirty bit is set.
+    pub(crate) writable: bool,
+}
+
+/// Whether bits 63-47 are equal.
+pub(crate) fn is_canonical(addr: u64) -> bool {
+    ((addr << 16) as i64 >> 16) as u64 == addr
+}
+
+impl Cpu {
+    /// Walks the page tables for `access` at `addr` with privilege `user`; sets accessed and dirty bits.
+    pub(crate) fn translate(&mut self, addr: u64, access: Access, user: bool) -> Result<Translation, Fault> {
+        if self.cr0 & cr0::PG == 0 {
+            return Ok(Translation { phys: addr & u64::from(u32::MAX), writable: true });
+        }
+        let walk = self.walk(addr).map_err(|e| Fault::page(addr, e | self.access_error(access, user)))?;
+        if !self.allows(walk.rights, access, user) {
+            return Err(Fault::page(addr, error::P | self.access_error(access, user)));
+        }
+        self.mark_used(&walk, access);
+        let writable = self.allows(walk.rights, Access::Write, user) && (access == Access::Write || walk.dirty);
+        Ok(Translation { phys: walk.phys, writable })
+    }
+
+    fn access_error(&self, access: Access, user: bool) -> u32 {
+        let fetch = access == Access::Execute && self.msr.efer & efer::NXE != 0;
+        u32::from(access == Access::Write) * error::WR + u32::from(user) * error::US + u32::from(fetch) * error::ID
+    }
+
+    /// Whether the combined rights of all levels allow an access (SDM Vol. 3A, 4.6.1).
+    fn allows(&self, rights: u64, access: Access, user: bool) -> bool {
+        if user && rights & pte::US == 0 {
+            return false;
+        }
+        match access {
+            Access::Read => true,
+            Access::Write => rights & pte::RW != 0 || (!user && self.cr0 & cr0::WP == 0),
+            Access::Execute => rights & pte::XD == 0,
+        }
+    }
+
+    /// Follows the tables without looking at permissions. The error is the P or RSVD part of the error code.
+    fn walk(&self, addr: u64) -> Result<Walk, u32> {
+        let mut table = self.cr3 & FRAME;
+        let mut rights = pte::RW | pte::US;
+        let mut entries = [(0, 0); 4];
+        let reserved_xd = if self.msr.efer & efer::NXE == 0 { pte::XD } else { 0 };
+        for level in (0..4u32).rev() {
+            let at = table + ((addr >> (12 + 9 * level)) & 0x1ff) * 8;
+            let entry = self.mem.read_u64(at);
+            if entry & pte::P == 0 {
+                return Err(0);
+            }
+            let leaf = level == 0 || (entry & pte::PS != 0 && level < 3);
+            let low = (1 << (12 + 9 * level)) - 1;
+            // A large page's frame begins above bit 12, which is PAT; PS is reserved in a PML4 entry.
+            let reserved_low = if leaf && level > 0 { low & !0x1fff } else { 0 };
+            let reserved_ps = if level == 3 { pte::PS } else { 0 };
+            if entry & (RESERVED | reserved_xd | reserved_low | reserved_ps) != 0 {
+                return Err(error::P | error::RSVD);
+            }
+            rights = rights & entry & (pte::RW | pte::US) | (rights | entry) & pte::XD;
+            entries[level as usize] = (at, entry);
+            if leaf {
+                let phys = entry & FRAME & !low | addr & low;
+                return Ok(Walk { phys, rights, dirty: entry & pte::D != 0, leaf: level as usize, entries });
+            }
+            table = entry & FRAME;
+        }
+        Err(0)
+    }
+
+    /// Sets accessed bits on the way and the dirty bit of the leaf (SDM Vol. 3A, 4.8).
+    fn mark_used(&mut self, walk: &Walk, access: Access) {
+        for (level, &(at, entry)) in walk.entries.iter().enumerate().skip(walk.leaf) {
+            let dirty = if level == walk.leaf && access == Access::Write { pte::D } else { 0 };
+            let wanted = entry | pte::A | dirty;
+            if wanted != entry {
+                self.write_phys(at, &wanted.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// The result of following the tables.
+struct Walk {
+    phys: u64,
+    /// RW and US as allowed by all levels, XD as forbidden by any.
+    rights: u64,
+    dirty: bool,
+    /// Level of the last entry: 0 for 4 KiB, 1 for 2 MiB, 2 for 1 GiB.
+    leaf: usize,
+    /// (physical address, value) of the entry at each level.
+    entries: [(u64, u64); 4],
+}

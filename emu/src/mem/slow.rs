@@ -1,0 +1,228 @@
+//! Memory accesses that the TLB does not answer: fills, page crossings, device memory, writes to decoded code.
+//!
+//! A handler commits nothing before its last check; on a miss it tail-calls `mem_miss`, which fills the TLB and runs
+//! the op again, or *bounces*: the operand is gathered into `Cpu::bounce`, the TLB entry points there for one op, and
+//! what the op wrote is scattered back. So no handler has a second version.
+
+use super::{Access, Entry, PAGE_MASK, is_canonical};
+use crate::cpu::fault::{Fault, Trap};
+use crate::cpu::flags;
+use crate::cpu::regs::cr0;
+use crate::cpu::{Cpu, Exit};
+use crate::engine::{go, leave, leave_before, return_op, run_ops, trap};
+use crate::op::{Header, Op, access};
+
+/// The physical pieces of an operand: a second one if it crosses a page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts {
+    first: (u64, usize),
+    second: (u64, usize),
+}
+
+/// What stands between an op and its operand.
+pub(crate) enum Prepared {
+    /// The TLB now answers: run the op again.
+    Ready,
+    /// The access is not allowed.
+    Trap(Trap),
+    /// The operand overlaps decoded code: the instruction must run alone.
+    Single,
+    /// The operand must be gathered and scattered.
+    Bounce(Parts),
+}
+
+/// Way on for an op whose operand at `addr` the TLB does not know.
+///
+/// # Safety
+/// A handler's tail; the op has `access` set and has committed nothing.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn mem_miss(cpu: *mut Cpu, op: *const Op, budget: i64, addr: u64) -> i64 {
+    // SAFETY: as the caller promises; no other reference to the CPU is live.
+    unsafe {
+        match (*cpu).prepare(addr, (*op).access) {
+            Prepared::Ready => go!(cpu, op, budget),
+            Prepared::Trap(t) => trap(cpu, op, budget, t),
+            Prepared::Single => leave_before(cpu, op, budget, Exit::Single),
+            Prepared::Bounce(parts) => bounce(cpu, op, budget, addr, &parts),
+        }
+    }
+}
+
+/// Runs one op on a gathered operand.
+///
+/// # Safety
+/// As for `mem_miss`.
+unsafe fn bounce(cpu: *mut Cpu, op: *const Op, budget: i64, addr: u64, parts: &Parts) -> i64 {
+    // SAFETY: the op reads and writes only the bounce buffer through the entry set here, and runs to `return_op`.
+    unsafe {
+        let access = (*op).access;
+        let size = 1u64 << (access & access::LOG);
+        (*cpu).gather(parts, access);
+        let buffer = (&raw mut (*cpu).bounce).cast::<u8>();
+        let page = addr.wrapping_add(size - 1) & !PAGE_MASK;
+        let addend = buffer.expose_provenance().wrapping_sub(addr as usize);
+        let slot: *mut Entry = (*(*cpu).tlb).entry(addr);
+        let saved = slot.replace(Entry { read: page, write: page, addend, phys: u64::MAX });
+        let scratch = (&raw mut (*cpu).scratch).cast::<Op>();
+        scratch.cast::<Header>().write(*Op::header(op));
+        scratch.add(1).write(Op { slot: 1, ..*op });
+        scratch.add(2).write(Op { f: return_op, ..*op });
+        let budget = run_one(cpu, scratch.add(1), budget);
+        slot.write(saved);
+        if (*cpu).exit != Exit::None {
+            leave!(cpu, budget)
+        }
+        if access & access::WRITE != 0 {
+            (*cpu).scatter(parts);
+        }
+        go!(cpu, op.add(1), budget)
+    }
+}
+
+#[inline(never)]
+unsafe fn run_one(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: as for `bounce`.
+    unsafe { run_ops(cpu, op, budget) }
+}
+
+impl Cpu {
+    /// Checks an access and makes it possible: see `Prepared`.
+    pub(crate) fn prepare(&mut self, addr: u64, code: u8) -> Prepared {
+        let size = 1u64 << (code & access::LOG);
+        let kind = if code & access::WRITE != 0 { Access::Write } else { Access::Read };
+        let parts = match self.locate(addr, size, kind, self.user, code & access::STACK != 0) {
+            Ok(parts) => parts,
+            Err(trap) => return Prepared::Trap(trap),
+        };
+        let (phys, _) = parts.first;
+        if parts.second.1 == 0 && !self.checked() && self.mem.is_ram(phys, size) {
+            let code_here = kind == Access::Write && self.mem.page_has_code(phys);
+            if !code_here {
+                return self.fill(addr, phys, kind);
+            }
+        }
+        let hits = |&(phys, length): &(u64, usize)| length > 0 && self.mem.has_code(phys, length as u64);
+        if kind == Access::Write && !self.single && [parts.first, parts.second].iter().any(hits) {
+            return Prepared::Single;
+        }
+        Prepared::Bounce(parts)
+    }
+
+    fn fill(&mut self, addr: u64, phys: u64, kind: Access) -> Prepared {
+        let write = kind == Access::Write;
+        if write {
+            self.mem.mark_dirty(phys);
+        }
+        let host = self.mem.base().wrapping_add((phys & !PAGE_MASK) as usize);
+        let entry = Entry::new(addr, phys, host, write);
+        // SAFETY: `tlb` points at one of the CPU's own halves.
+        unsafe { *(*self.tlb).entry(addr) = entry };
+        Prepared::Ready
+    }
+
+    /// Whether every access must be looked at (alignment checking): then the TLB in use is never filled.
+    pub(crate) fn checked(&self) -> bool {
+        self.user && self.cr0 & cr0::AM != 0 && self.rflags & flags::AC != 0
+    }
+
+    /// Translates all of `size` bytes at `addr`, which may cross one page.
+    fn locate(&mut self, addr: u64, size: u64, kind: Access, user: bool, stack: bool) -> Result<Parts, Trap> {
+        let last = addr.wrapping_add(size - 1);
+        if !is_canonical(addr) || !is_canonical(last) {
+            return Err(if stack { Fault::SS0 } else { Fault::GP0 }.into());
+        }
+        if user && size > 1 && self.checked() && addr & (size - 1) != 0 {
+            return Err(Fault::AC0.into());
+        }
+        let first = self.translate(addr, kind, user)?.phys;
+        let room = 0x1000 - (addr & PAGE_MASK);
+        if room >= size {
+            return Ok(Parts { first: (first, size as usize), second: (0, 0) });
+        }
+        let second = self.translate(last & !PAGE_MASK, kind, user)?.phys;
+        Ok(Parts { first: (first, room as usize), second: (second, (size - room) as usize) })
+    }
+
+    fn gather(&mut self, parts: &Parts, code: u8) {
+        let mut buffer = [0; 64];
+        let (n, m) = (parts.first.1, parts.second.1);
+        if code & access::READ != 0 || self.mem.is_ram(parts.first.0, 1) {
+            self.read_phys(parts.first.0, &mut buffer[..n]);
+            self.read_phys(parts.second.0, &mut buffer[n..n + m]);
+        }
+        self.bounce = words(&buffer);
+    }
+
+    fn scatter(&mut self, parts: &Parts) {
+        let mut buffer = [0; 64];
+        for (word, to) in self.bounce.iter().zip(buffer.chunks_exact_mut(8)) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        let (n, m) = (parts.first.1, parts.second.1);
+        self.write_phys(parts.first.0, &buffer[..n]);
+        self.write_phys(parts.second.0, &buffer[n..n + m]);
+    }
+
+    /// Reads physical memory or a device, within one page.
+    pub(crate) fn read_phys(&mut self, phys: u64, out: &mut [u8]) {
+        if out.is_empty() || self.mem.read(phys, out).is_some() {
+            return;
+        }
+        self.bus.mmio_read(phys, out);
+    }
+
+    /// Writes physical memory or a device, within one page; drops decoded code that it hits.
+    pub(crate) fn write_phys(&mut self, phys: u64, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        if !self.mem.is_ram(phys, data.len() as u64) {
+            self.bus.mmio_write(phys, data);
+            return;
+        }
+        if self.mem.has_code(phys, data.len() as u64) {
+            self.invalidate_code(phys, data.len() as u64);
+        }
+        self.mem.write(phys, data);
+    }
+
+    /// Reads `out.len()` bytes (at most a page) at a linear address.
+    pub(crate) fn read_linear(&mut self, addr: u64, out: &mut [u8], user: bool) -> Result<(), Trap> {
+        let parts = self.locate(addr, out.len() as u64, Access::Read, user, false)?;
+        let (head, tail) = out.split_at_mut(parts.first.1);
+        self.read_phys(parts.first.0, head);
+        self.read_phys(parts.second.0, tail);
+        Ok(())
+    }
+
+    /// Writes `data` (at most a page) at a linear address: all of it or, with an error, nothing.
+    pub(crate) fn write_linear(&mut self, addr: u64, data: &[u8], user: bool) -> Result<(), Trap> {
+        let parts = self.locate(addr, data.len() as u64, Access::Write, user, false)?;
+        let (head, tail) = data.split_at(parts.first.1);
+        self.write_phys(parts.first.0, head);
+        self.write_phys(parts.second.0, tail);
+        Ok(())
+    }
+
+    /// Checks that a write of `size` bytes (at most a page) would be allowed.
+    pub(crate) fn probe_write(&mut self, addr: u64, size: u64, user: bool) -> Result<(), Trap> {
+        self.locate(addr, size, Access::Write, user, false).map(|_| ())
+    }
+
+    /// Reads a little-endian integer of `N` bytes.
+    pub(crate) fn load<const N: usize>(&mut self, addr: u64, user: bool) -> Result<u64, Trap> {
+        let mut bytes = [0; 8];
+        self.read_linear(addr, &mut bytes[..N], user)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Writes the low `bytes` of `value`.
+    pub(crate) fn store(&mut self, addr: u64, value: u64, bytes: usize, user: bool) -> Result<(), Trap> {
+        self.write_linear(addr, &value.to_le_bytes()[..bytes], user)
+    }
+}
+
+fn words(bytes: &[u8; 64]) -> [u64; 8] {
+    std::array::from_fn(|i| u64::from_ne_bytes(std::array::from_fn(|j| bytes[i * 8 + j])))
+}

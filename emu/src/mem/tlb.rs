@@ -1,0 +1,124 @@
+//! The software TLB: one compare decides hit, permission and page crossing.
+
+use crate::cpu::Cpu;
+use crate::width::Width;
+
+/// Entries per privilege.
+const ENTRIES: usize = 256;
+
+/// What is known of one linear page. Tags are page addresses, or `NO_TAG`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Entry {
+    pub(crate) read: u64,
+    /// Never matches for a page that holds decoded code or has an unseen write (`Mem::dirty`).
+    pub(crate) write: u64,
+    /// Host address less linear address.
+    pub(crate) addend: usize,
+    /// Physical page address, for slow paths.
+    pub(crate) phys: u64,
+}
+
+const NO_TAG: u64 = 1;
+const EMPTY: Entry = Entry { read: NO_TAG, write: NO_TAG, addend: 0, phys: 0 };
+
+/// The entries of one privilege (supervisor or user).
+#[derive(Clone)]
+#[repr(C)]
+pub(crate) struct Tlb {
+    pub(crate) entries: [Entry; ENTRIES],
+}
+
+impl Tlb {
+    pub(crate) const fn new() -> Self {
+        Self { entries: [EMPTY; ENTRIES] }
+    }
+
+    pub(crate) fn flush(&mut self) {
+        self.entries = [EMPTY; ENTRIES];
+    }
+
+    /// Forgets the page of `addr`.
+    pub(crate) fn flush_page(&mut self, addr: u64) {
+        self.entries[index(addr)] = EMPTY;
+    }
+
+    /// Forgets every write permission.
+    pub(crate) fn flush_writes(&mut self) {
+        for entry in &mut self.entries {
+            entry.write = NO_TAG;
+        }
+    }
+
+    /// Forgets the write permission to a physical page, wherever it is mapped.
+    pub(crate) fn protect(&mut self, phys_page: u64) {
+        for entry in &mut self.entries {
+            if entry.phys == phys_page {
+                entry.write = NO_TAG;
+            }
+        }
+    }
+
+    pub(crate) fn entry(&mut self, addr: u64) -> &mut Entry {
+        &mut self.entries[index(addr)]
+    }
+}
+
+impl Entry {
+    /// A page that can be read, and written without further notice if `write`.
+    pub(crate) fn new(addr: u64, phys: u64, host: *mut u8, write: bool) -> Self {
+        let page = addr & !super::PAGE_MASK;
+        let addend = host.expose_provenance().wrapping_sub(page as usize);
+        Self { read: page, write: if write { page } else { NO_TAG }, addend, phys: phys & !super::PAGE_MASK }
+    }
+}
+
+#[inline(always)]
+fn index(addr: u64) -> usize {
+    (addr >> super::PAGE_BITS) as usize % ENTRIES
+}
+
+#[inline(always)]
+unsafe fn find(cpu: *const Cpu, addr: u64) -> *const Entry {
+    // SAFETY: `tlb` points at one of the CPU's own halves and the index is below its length.
+    unsafe { (*cpu).tlb.cast::<Entry>().cast_const().add(index(addr)) }
+}
+
+#[inline(always)]
+fn last_page<T: Width>(addr: u64) -> u64 {
+    addr.wrapping_add(T::SIZE - 1) & !super::PAGE_MASK
+}
+
+/// Host address of a readable `T` at `addr`, null on a miss.
+///
+/// # Safety
+/// `cpu` is live.
+#[inline(always)]
+pub(crate) unsafe fn tlb_read<T: Width>(cpu: *const Cpu, addr: u64) -> *const T {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let entry = find(cpu, addr);
+        if (*entry).read == last_page::<T>(addr) {
+            std::ptr::with_exposed_provenance((*entry).addend.wrapping_add(addr as usize))
+        } else {
+            std::ptr::null()
+        }
+    }
+}
+
+/// Host address of a writable (and readable) `T` at `addr`, null on a miss.
+///
+/// # Safety
+/// `cpu` is live.
+#[inline(always)]
+pub(crate) unsafe fn tlb_write<T: Width>(cpu: *const Cpu, addr: u64) -> *mut T {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let entry = find(cpu, addr);
+        if (*entry).write == last_page::<T>(addr) {
+            std::ptr::with_exposed_provenance_mut((*entry).addend.wrapping_add(addr as usize))
+        } else {
+            std::ptr::null_mut()
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The machine's state as plain data: what is saved, transferred, digested. RAM is apart (`Machine::page`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dev::{Pic, Pit, Rtc, Uart};
+use crate::{Position, Power};
+
+/// A segment register: the selector and its hidden descriptor (SDM Vol. 3A, 3.4.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Visible part.
+    pub selector: u16,
+    /// Linear address of the segment.
+    pub base: u64,
+    /// Limit in bytes, granularity applied.
+    pub limit: u32,
+    /// Descriptor bits 40-55 as in VMX access rights: type, S, DPL, P, AVL, L, D/B, G; 0: unusable (null).
+    pub rights: u16,
+}
+
+/// GDTR or IDTR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Linear address.
+    pub base: u64,
+    /// Size in bytes, less one.
+    pub limit: u16,
+}
+
+/// Registers of the CPU. Lazily kept state is materialised: equal behaviour, equal value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpuState {
+    /// RAX RCX RDX RBX RSP RBP RSI RDI R8-R15.
+    pub gpr: [u64; 16],
+    /// Linear address of the next instruction.
+    pub rip: u64,
+    /// All flags.
+    pub rflags: u64,
+    /// ES CS SS DS FS GS.
+    pub seg: [Segment; 6],
+    /// Local descriptor table.
+    pub ldtr: Segment,
+    /// Task register.
+    pub tr: Segment,
+    /// Global descriptor table.
+    pub gdtr: Table,
+    /// Interrupt descriptor table.
+    pub idtr: Table,
+    /// Control registers.
+    pub cr0: u64,
+    /// Page-fault linear address.
+    pub cr2: u64,
+    /// Page-table base.
+    pub cr3: u64,
+    /// Extensions.
+    pub cr4: u64,
+    /// Task priority.
+    pub cr8: u64,
+    /// Debug registers 0-3, 6, 7 (DR4 and DR5 are aliases).
+    pub dr: [u64; 8],
+    /// Model-specific registers that are plain storage, and EFER.
+    pub msr: Msrs,
+    /// XMM0-XMM15 as (low, high).
+    pub xmm: [[u64; 2]; 16],
+    /// SSE control and status.
+    pub mxcsr: u32,
+    /// In HLT.
+    pub halted: bool,
+    /// Interrupts are held off for one instruction (after STI or a load of SS).
+    pub shadow: bool,
+}
+
+/// MSRs as the SDM names them (Vol. 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Msrs {
+    /// IA32_EFER.
+    pub efer: u64,
+    /// IA32_STAR.
+    pub star: u64,
+    /// IA32_LSTAR.
+    pub lstar: u64,
+    /// IA32_CSTAR.
+    pub cstar: u64,
+    /// IA32_FMASK.
+    pub fmask: u64,
+    /// IA32_KERNEL_GS_BASE.
+    pub kernel_gs_base: u64,
+    /// IA32_TSC_AUX.
+    pub tsc_aux: u32,
+    /// IA32_TSC_ADJUST: added to guest time to give the TSC.
+    pub tsc_adjust: u64,
+    /// IA32_SYSENTER_CS.
+    pub sysenter_cs: u64,
+    /// IA32_SYSENTER_ESP.
+    pub sysenter_esp: u64,
+    /// IA32_SYSENTER_EIP.
+    pub sysenter_eip: u64,
+    /// IA32_PAT.
+    pub pat: u64,
+}
+
+/// Guest time (`clock.rs`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockState {
+    /// Guest time in nanoseconds at `base_retired`.
+    pub base_ns: u64,
+    /// Retired count at which `base_ns` was set (derived clock).
+    pub base_retired: u64,
+    /// Nanoseconds per instruction, 32.32 fixed point (derived clock).
+    pub rate: u64,
+    /// Value of the last clock input.
+    pub input_ns: u64,
+    /// Retired count of the last clock input.
+    pub input_retired: u64,
+}
+
+/// Everything of a machine but RAM and configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineState {
+    /// [`MachineState::VERSION`].
+    pub version: u32,
+    /// Where it is.
+    pub position: Position,
+    /// Guest time.
+    pub clock: ClockState,
+    /// Number of the last output.
+    pub outputs: u64,
+    /// Console bytes sent.
+    pub console_bytes: u64,
+    /// Last input number of each console client.
+    pub clients: BTreeMap<u64, u64>,
+    /// Off, and why.
+    pub power: Option<Power>,
+    /// The CPU.
+    pub cpu: CpuState,
+    /// Console UART.
+    pub uart: Uart,
+    /// Interrupt controllers.
+    pub pic: Pic,
+    /// Interval timer.
+    pub pit: Pit,
+    /// Real-time clock.
+    pub rtc: Rtc,
+}
+
+impl MachineState {
+    /// Version of this layout; a state of another one is refused.
+    pub const VERSION: u32 = 1;
+}
