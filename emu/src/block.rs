@@ -364,9 +364,15 @@ impl Builder {
             }
             self.idx = u8::try_from(i).unwrap_or(u8::MAX);
             (self.off, self.len) = (insn.off, insn.len);
-            exec::bind(insn, &mut self, unimplemented);
             n += 1;
             bytes = self.end_off();
+            match insns.get(i + 1) {
+                Some(second) if exec::fuse(insn, second, &mut self) => {
+                    n += 1;
+                    bytes = second.end_off();
+                }
+                _ => exec::bind(insn, &mut self, unimplemented),
+            }
         }
         if !self.ended {
             let end = Op { imm: bytes as u64, ..Self::blank() };

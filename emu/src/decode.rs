@@ -122,6 +122,8 @@ pub(crate) struct Insn {
     pub(crate) mem: MemRef,
     /// Bytes of the operation: the first operand's, for most.
     pub(crate) width: u8,
+    /// Bytes of the second operand, if it is a register.
+    pub(crate) source_width: u8,
     /// Bytes of the memory operand.
     pub(crate) mem_width: u8,
     pub(crate) rep: Rep,
@@ -135,6 +137,7 @@ pub(crate) struct Insn {
     flags: FlagUse,
     may_fault: bool,
     ends: bool,
+    far: bool,
 }
 
 /// The decoder's bits of the six arithmetic flags.
@@ -232,6 +235,7 @@ fn convert(i: &Instruction, off: u16) -> Insn {
         operands,
         mem,
         width: width(i),
+        source_width: if i.op1_kind() == OpKind::Register && i.op_count() > 1 { i.op1_register().size() as u8 } else { 0 },
         mem_width: i.memory_size().size() as u8,
         rep: match (i.has_repne_prefix(), i.has_rep_prefix()) {
             (true, _) => Rep::Repne,
@@ -245,6 +249,7 @@ fn convert(i: &Instruction, off: u16) -> Insn {
         flags: flag_use(i),
         may_fault: has_mem || may_fault(i),
         ends: i.flow_control() != FlowControl::Next,
+        far: i.is_jmp_far_indirect() || i.is_call_far_indirect() || i.is_jmp_far() || i.is_call_far(),
     }
 }
 
@@ -385,6 +390,11 @@ impl Insn {
     /// Not an encoding of any instruction.
     pub(crate) fn is_undecodable(&self) -> bool {
         self.name == Mnemonic::INVALID
+    }
+
+    /// JMP, CALL through a far pointer.
+    pub(crate) fn is_far(&self) -> bool {
+        self.far
     }
 
     /// A string instruction, told from the SSE instruction of the same mnemonic by its implied operands.

@@ -48,6 +48,8 @@ pub(crate) mod access {
     pub(crate) const READ: u8 = 0x40;
     /// Through the stack segment: a non-canonical address is #SS.
     pub(crate) const STACK: u8 = 0x20;
+    /// The op leaves its block after the access, so that it cannot run on a bounced operand.
+    pub(crate) const LEAVES: u8 = 0x10;
     /// log2 of the size.
     pub(crate) const LOG: u8 = 0x0f;
 }

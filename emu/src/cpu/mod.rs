@@ -25,6 +25,8 @@ pub(crate) mod offset {
     pub(crate) const TMP: u8 = 136;
     /// Linear address of the running block.
     pub(crate) const RIP: u8 = 144;
+    /// A value on its way, where `TMP` may hold an address.
+    pub(crate) const VALUE: u8 = 152;
 }
 
 /// Why the block chain was left.
@@ -61,6 +63,7 @@ pub(crate) struct Cpu {
     pub(crate) tmp: u64,
     /// Linear address of the running block's first byte; exact between blocks.
     pub(crate) rip: u64,
+    pub(crate) value: u64,
     pub(crate) flags: Lazy,
     /// The half of `tlbs` for the current privilege.
     pub(crate) tlb: *mut Tlb,
@@ -119,6 +122,7 @@ pub(crate) struct Cpu {
 const _: () = assert!(std::mem::offset_of!(Cpu, zero) == offset::ZERO as usize);
 const _: () = assert!(std::mem::offset_of!(Cpu, tmp) == offset::TMP as usize);
 const _: () = assert!(std::mem::offset_of!(Cpu, rip) == offset::RIP as usize);
+const _: () = assert!(std::mem::offset_of!(Cpu, value) == offset::VALUE as usize);
 
 impl Cpu {
     /// Forgets every predicted return (their links may be gone).

@@ -42,6 +42,8 @@ pub(crate) fn bind(insn: &Insn, b: &mut Builder, unimplemented: &mut Vec<String>
     b.end();
 }
 
+pub(crate) use branch::fused as fuse;
+
 fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
     match i.operation {
         O::Add => arith::binary::<arith::Add>(i, b),

@@ -44,6 +44,7 @@ pub(crate) unsafe fn mem_miss(cpu: *mut Cpu, op: *const Op, budget: i64, addr: u
             Prepared::Ready => go!(cpu, op, budget),
             Prepared::Trap(t) => trap(cpu, op, budget, t),
             Prepared::Single => leave_before(cpu, op, budget, Exit::Single),
+            Prepared::Bounce(_) if (*op).access & access::LEAVES != 0 => leave_before(cpu, op, budget, Exit::Single),
             Prepared::Bounce(parts) => bounce(cpu, op, budget, addr, &parts),
         }
     }

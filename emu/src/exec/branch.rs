@@ -1,0 +1,342 @@
+//! JMP CALL RET Jcc LOOPcc JRCXZ, and compare-and-branch as one op.
+
+use super::mov::by_condition;
+use super::operand::{Form, ea, form, operands, read};
+use super::{Bound, Unsupported, mov, system};
+use crate::block::Builder;
+use crate::cpu::fault::Fault;
+use crate::cpu::flags::{self, Lazy, ZF};
+use crate::cpu::{Cpu, Exit, RETURNS, offset, regs};
+use crate::decode::{Insn, Operand, Operation};
+use crate::engine::{enter, follow, go, jump, leave_before, trap};
+use crate::mem::{Prepared, is_canonical, tlb_read, tlb_write};
+use crate::op::{FALL, Handler, Links, Op, TAKEN, access};
+use crate::width::{Width, by_width};
+
+/// Adds an op that puts the indirect target of `i` into `offset::TMP`.
+fn push_target(i: &Insn, b: &mut Builder) -> Bound {
+    match i.operands[0] {
+        Operand::Reg(src) => b.push(Op { f: mov::mov_rr::<u64>, dst: offset::TMP, src, ..Builder::blank() }),
+        Operand::Mem if i.mem_width == 8 => {
+            let op = super::operand::mem_op(i, b, access::READ, 8);
+            b.push(Op { f: mov::mov_rm::<u64>, dst: offset::TMP, ..op });
+        }
+        _ => return Err(Unsupported),
+    }
+    Ok(())
+}
+
+/// JMP.
+pub(crate) fn jmp(i: &Insn, b: &mut Builder) -> Bound {
+    if let Operand::Branch(target) = i.operands[0] {
+        b.push(Op { f: crate::engine::fall_through, ..Builder::blank() });
+        b.end_with_links(target, target);
+        return Ok(());
+    }
+    if i.is_far() {
+        return system::bind(i, b);
+    }
+    push_target(i, b)?;
+    b.push(Op { f: jmp_tmp, ..Builder::blank() });
+    b.end();
+    Ok(())
+}
+
+unsafe fn jmp_tmp(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let target = (*cpu).tmp;
+        if !is_canonical(target) {
+            return trap(cpu, op, budget, Fault::GP0.into());
+        }
+        jump!(cpu, target, budget)
+    }
+}
+
+/// CALL. The links' fall side is where it returns to.
+pub(crate) fn call(i: &Insn, b: &mut Builder) -> Bound {
+    let back = i.end_off();
+    let op = Op { imm: back as u64, access: access::WRITE | access::STACK | 3, ..Builder::blank() };
+    if let Operand::Branch(target) = i.operands[0] {
+        b.push(Op { f: call_near, ..op });
+        b.end_with_links(target, back);
+        return Ok(());
+    }
+    if i.is_far() {
+        return system::bind(i, b);
+    }
+    push_target(i, b)?;
+    b.push(Op { f: call_tmp, ..op });
+    b.end_with_links(back, back);
+    Ok(())
+}
+
+unsafe fn call_near(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
+        let back = (*cpu).rip.wrapping_add((*op).imm);
+        let p = tlb_write::<u64>(cpu, sp);
+        if p.is_null() {
+            return call_miss(cpu, op, budget);
+        }
+        p.write_unaligned(back);
+        (*cpu).gpr[regs::RSP] = sp;
+        (*cpu).push_return(back, Op::links(op));
+        follow!(cpu, op, budget, TAKEN)
+    }
+}
+
+unsafe fn call_tmp(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
+        let back = (*cpu).rip.wrapping_add((*op).imm);
+        let target = (*cpu).tmp;
+        if !is_canonical(target) {
+            return trap(cpu, op, budget, Fault::GP0.into());
+        }
+        let p = tlb_write::<u64>(cpu, sp);
+        if p.is_null() {
+            return call_miss(cpu, op, budget);
+        }
+        p.write_unaligned(back);
+        (*cpu).gpr[regs::RSP] = sp;
+        (*cpu).push_return(back, Op::links(op));
+        jump!(cpu, target, budget)
+    }
+}
+
+/// A CALL whose push the TLB does not answer: as `mem_miss`, but a bounced op cannot leave its block, so the push is
+/// done here.
+#[cold]
+#[inline(never)]
+unsafe fn call_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: a handler's tail.
+    unsafe {
+        let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
+        match (*cpu).prepare(sp, (*op).access) {
+            Prepared::Ready => go!(cpu, op, budget),
+            Prepared::Trap(t) => return trap(cpu, op, budget, t),
+            Prepared::Single => return leave_before(cpu, op, budget, Exit::Single),
+            Prepared::Bounce(_) => {}
+        }
+        let back = (*cpu).rip.wrapping_add((*op).imm);
+        let links: *const Links = Op::links(op);
+        let user = (*cpu).user;
+        if let Err(t) = (*cpu).store(sp, back, 8, user) {
+            return trap(cpu, op, budget, t);
+        }
+        (*cpu).gpr[regs::RSP] = sp;
+        (*cpu).push_return(back, links);
+        let indirect: Handler = call_tmp;
+        let target =
+            if std::ptr::fn_addr_eq((*op).f, indirect) { (*cpu).tmp } else { (*cpu).rip.wrapping_add((*links).delta[TAKEN] as u64) };
+        jump!(cpu, target, budget)
+    }
+}
+
+/// RET, with an optional count of bytes to pop.
+pub(crate) fn ret(i: &Insn, b: &mut Builder) -> Bound {
+    if i.width == 2 {
+        return Err(Unsupported);
+    }
+    let pop = match i.operands[0] {
+        Operand::Imm(bytes) => bytes,
+        _ => 0,
+    };
+    b.push(Op { f: ret_near, imm: 8 + pop, access: access::READ | access::STACK | 3, ..Builder::blank() });
+    b.end();
+    Ok(())
+}
+
+unsafe fn ret_near(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine; a return entry's links live as long as the cache, and are forgotten with it.
+    unsafe {
+        let sp = (*cpu).gpr[regs::RSP];
+        let p = tlb_read::<u64>(cpu, sp);
+        if p.is_null() {
+            return ret_miss(cpu, op, budget);
+        }
+        let target = p.read_unaligned();
+        let top = (*cpu).return_top;
+        let known = (&raw const (*cpu).returns).cast::<crate::cpu::Return>().add(top % RETURNS);
+        if ((*known).rip ^ target) | ((*known).key ^ (*cpu).code_key) == 0 {
+            (*cpu).gpr[regs::RSP] = sp.wrapping_add((*op).imm);
+            (*cpu).return_top = top.wrapping_sub(1);
+            (*cpu).rip = target;
+            enter!(cpu, (*(*known).links).to[FALL], budget)
+        }
+        if !is_canonical(target) {
+            return trap(cpu, op, budget, Fault::GP0.into());
+        }
+        (*cpu).gpr[regs::RSP] = sp.wrapping_add((*op).imm);
+        jump!(cpu, target, budget)
+    }
+}
+
+/// A RET whose pop the TLB does not answer.
+#[cold]
+#[inline(never)]
+unsafe fn ret_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: a handler's tail.
+    unsafe {
+        let sp = (*cpu).gpr[regs::RSP];
+        match (*cpu).prepare(sp, (*op).access) {
+            Prepared::Ready => go!(cpu, op, budget),
+            Prepared::Trap(t) => return trap(cpu, op, budget, t),
+            Prepared::Single | Prepared::Bounce(_) => {}
+        }
+        let user = (*cpu).user;
+        let target = match (*cpu).load::<8>(sp, user) {
+            Ok(target) => target,
+            Err(t) => return trap(cpu, op, budget, t),
+        };
+        if !is_canonical(target) {
+            return trap(cpu, op, budget, Fault::GP0.into());
+        }
+        (*cpu).gpr[regs::RSP] = sp.wrapping_add((*op).imm);
+        jump!(cpu, target, budget)
+    }
+}
+
+/// Jcc.
+pub(crate) fn jcc(i: &Insn, b: &mut Builder) -> Bound {
+    let Operand::Branch(target) = i.operands[0] else { return Err(Unsupported) };
+    let f: Handler = by_condition!(i.cc, C => jcc_if::<C>);
+    b.push(Op { f, ..Builder::blank() });
+    b.end_with_links(target, i.end_off());
+    Ok(())
+}
+
+unsafe fn jcc_if<const CC: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        if (*cpu).flags.test::<CC>() {
+            follow!(cpu, op, budget, TAKEN)
+        }
+        // Keeps this a branch: a select would make the next block wait for guest data.
+        std::hint::cold_path();
+        follow!(cpu, op, budget, FALL)
+    }
+}
+
+/// LOOP, LOOPE, LOOPNE and JRCXZ: count in RCX (ECX with a 32-bit address size).
+pub(crate) fn count(i: &Insn, b: &mut Builder) -> Bound {
+    let Operand::Branch(target) = i.operands[0] else { return Err(Unsupported) };
+    let f: Handler = match (i.operation, i.addr32) {
+        (Operation::Loop, false) => loop_while::<u64, 0>,
+        (Operation::Loop, true) => loop_while::<u32, 0>,
+        (Operation::Loope, false) => loop_while::<u64, 1>,
+        (Operation::Loope, true) => loop_while::<u32, 1>,
+        (Operation::Loopne, false) => loop_while::<u64, 2>,
+        (Operation::Loopne, true) => loop_while::<u32, 2>,
+        (_, false) => loop_while::<u64, 3>,
+        (_, true) => loop_while::<u32, 3>,
+    };
+    b.push(Op { f, ..Builder::blank() });
+    b.end_with_links(target, i.end_off());
+    Ok(())
+}
+
+/// `HOW`: 0 LOOP, 1 LOOPE, 2 LOOPNE, 3 JRCXZ.
+unsafe fn loop_while<T: Width, const HOW: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        const RCX: u8 = (regs::RCX * 8) as u8;
+        let mut count = T::get(cpu, RCX);
+        let taken = if HOW == 3 {
+            count.zx() == 0
+        } else {
+            count = T::low(count.zx().wrapping_sub(1));
+            T::set(cpu, RCX, count);
+            let zero = HOW != 0 && (*cpu).flags.get() & ZF != 0;
+            count.zx() != 0 && (HOW == 0 || zero == (HOW == 1))
+        };
+        if taken {
+            follow!(cpu, op, budget, TAKEN)
+        }
+        std::hint::cold_path();
+        follow!(cpu, op, budget, FALL)
+    }
+}
+
+/// CMP or TEST followed by Jcc, as one op. False: not a pair that is worth one.
+pub(crate) fn fused(first: &Insn, second: &Insn, b: &mut Builder) -> bool {
+    if second.operation != Operation::Jcc {
+        return false;
+    }
+    let (Operand::Branch(target), Ok(form)) = (second.operands[0], form(first)) else { return false };
+    let f: Handler = match first.operation {
+        Operation::Cmp => by_width!(first.width, T => by_condition!(second.cc, C => pick::<CmpJcc, T, C>(form))),
+        Operation::Test => by_width!(first.width, T => by_condition!(second.cc, C => pick::<TestJcc, T, C>(form))),
+        _ => return false,
+    };
+    let op = operands(first, b, access::READ);
+    b.push(Op { f, access: op.access | access::LEAVES, ..op });
+    b.end_with_links(target, second.end_off());
+    true
+}
+
+fn pick<C: Compare, T: Width, const CC: u8>(form: Form) -> Handler {
+    match form {
+        Form::RR => compare_rr::<C, T, CC>,
+        Form::RI => compare_ri::<C, T, CC>,
+        Form::RM => compare_rm::<C, T, CC>,
+        Form::MR => compare_mr::<C, T, CC>,
+        Form::MI => compare_mi::<C, T, CC>,
+    }
+}
+
+/// The comparing half of a fused pair.
+trait Compare {
+    fn flags<T: Width>(a: T, b: T) -> Lazy;
+    fn holds<T: Width, const CC: u8>(a: T, b: T) -> bool;
+}
+
+struct CmpJcc;
+impl Compare for CmpJcc {
+    #[inline(always)]
+    fn flags<T: Width>(a: T, b: T) -> Lazy {
+        Lazy::sub(a, b)
+    }
+    #[inline(always)]
+    fn holds<T: Width, const CC: u8>(a: T, b: T) -> bool {
+        flags::holds_sub::<T, CC>(a, b)
+    }
+}
+
+struct TestJcc;
+impl Compare for TestJcc {
+    #[inline(always)]
+    fn flags<T: Width>(a: T, b: T) -> Lazy {
+        Lazy::logic(T::low(a.zx() & b.zx()))
+    }
+    #[inline(always)]
+    fn holds<T: Width, const CC: u8>(a: T, b: T) -> bool {
+        flags::holds_logic::<T, CC>(T::low(a.zx() & b.zx()))
+    }
+}
+
+macro_rules! compare {
+    ($name:ident, |$T:ident, $cpu:ident, $op:ident, $budget:ident| $a:expr, $b:expr) => {
+        unsafe fn $name<C: Compare, $T: Width, const CC: u8>($cpu: *mut Cpu, $op: *const Op, $budget: i64) -> i64 {
+            // SAFETY: called by the engine with the last op of a block that has links.
+            unsafe {
+                let (a, b) = ($a, $b);
+                (*$cpu).flags = C::flags(a, b);
+                if C::holds::<$T, CC>(a, b) {
+                    follow!($cpu, $op, $budget, TAKEN)
+                }
+                std::hint::cold_path();
+                follow!($cpu, $op, $budget, FALL)
+            }
+        }
+    };
+}
+
+compare!(compare_rr, |T, cpu, op, budget| T::get(cpu, (*op).dst), T::get(cpu, (*op).src));
+compare!(compare_ri, |T, cpu, op, budget| T::get(cpu, (*op).dst), T::low((*op).imm));
+compare!(compare_rm, |T, cpu, op, budget| T::get(cpu, (*op).dst), read!(T, cpu, op, budget, ea(cpu, op)));
+compare!(compare_mr, |T, cpu, op, budget| read!(T, cpu, op, budget, ea(cpu, op)), T::get(cpu, (*op).src));
+compare!(compare_mi, |T, cpu, op, budget| read!(T, cpu, op, budget, ea(cpu, op)), T::low((*op).imm));
