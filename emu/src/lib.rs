@@ -1,5 +1,7 @@
 //! The deterministic machine: CPU, memory, chips, boot. A value; a function of (state, inputs).
 
+pub mod boot;
+pub mod dev;
 mod event;
 mod position;
 

@@ -1,0 +1,7 @@
+//! How a guest starts: reading its image and what the machine hands to it.
+
+pub mod elf;
+pub mod hand_off;
+mod not_elf;
+
+pub use elf::{Elf, ElfError};
