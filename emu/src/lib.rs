@@ -1,9 +1,49 @@
 //! The deterministic machine: CPU, memory, chips, boot. A value; a function of (state, inputs).
+//!
+//! | module | is |
+//! |---|---|
+//! | `machine` | the owner's view: run, deliver, save |
+//! | `event`, `position`, `config`, `state` | what crosses the border, as plain data |
+//! | `engine`, `op`, `block`, `decode` | guest code as blocks of threaded ops |
+//! | `exec`, `alu`, `width` | what instructions do |
+//! | `cpu` | registers, modes, faults and their delivery |
+//! | `mem` | RAM, paging, TLB |
+//! | `bus`, `dev`, `clock` | chips and time |
+//! | `boot` | images and their hand-off |
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_lossless,
+    reason = "narrowing a register is what most instructions do; `Width` and explicit masks say where"
+)]
+
+#[cfg(target_endian = "big")]
+compile_error!("guest registers are accessed as little-endian bytes");
+
+mod alu;
+mod block;
 pub mod boot;
+mod bus;
+mod clock;
+mod config;
+mod cpu;
+mod decode;
 pub mod dev;
+mod engine;
 mod event;
+mod exec;
+mod machine;
+mod mem;
+mod op;
 mod position;
+mod state;
+mod width;
 
+pub use clock::TSC_HZ;
+pub use config::{ClockMode, MachineConfig, MachineError};
+pub use decode::disassemble;
 pub use event::{Control, Door, Input, Output, Power, Query, Stop, Until};
+pub use machine::Machine;
+pub use mem::{DirtySet, PAGE_BYTES};
 pub use position::Position;
+pub use state::{ClockState, CpuState, MachineState, Msrs, Segment, Table};

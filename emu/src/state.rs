@@ -131,6 +131,8 @@ pub struct MachineState {
     pub console_bytes: u64,
     /// Last input number of each console client.
     pub clients: BTreeMap<u64, u64>,
+    /// The operator's request to switch off, taken before the next instruction.
+    pub switch_off: bool,
     /// Off, and why.
     pub power: Option<Power>,
     /// The CPU.

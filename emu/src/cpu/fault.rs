@@ -16,8 +16,8 @@ pub(crate) enum Trap {
     Fault(Fault),
     /// A query has no answer yet.
     Starved,
-    /// Not to be executed: the machine is off.
-    Off,
+    /// A REP instruction has used up its iterations; what it did is committed.
+    Rep,
 }
 
 impl From<Fault> for Trap {

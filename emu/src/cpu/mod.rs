@@ -1,9 +1,12 @@
 //! The CPU: registers, modes, and what the engine keeps close to them.
 
+mod deliver;
 pub(crate) mod fault;
 pub(crate) mod flags;
 pub(crate) mod regs;
+mod run;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;
 
 use crate::block::Cache;
@@ -77,7 +80,8 @@ pub(crate) struct Cpu {
     pub(crate) user: bool,
 
     // From here on only slow paths look.
-    pub(crate) tlbs: [Tlb; 2],
+    /// Supervisor, user, and one that stays empty for when every access must be looked at (`checked`).
+    pub(crate) tlbs: [Tlb; 3],
     /// RFLAGS without the six arithmetic flags, which are in `flags`.
     pub(crate) rflags: u64,
     pub(crate) seg: [Segment; 6],
@@ -107,6 +111,15 @@ pub(crate) struct Cpu {
     pub(crate) door_break: bool,
     /// Running a block of one instruction, all flags live.
     pub(crate) single: bool,
+    /// `code_key` of supervisor and user in the current mapping, and how many there were.
+    pub(crate) keys: [u64; 2],
+    pub(crate) key_count: u64,
+    /// The operator asked to switch off.
+    pub(crate) switch_off: bool,
+    /// Last console input of each client.
+    pub(crate) clients: BTreeMap<u64, u64>,
+    /// Unimplemented instructions already reported.
+    pub(crate) told: BTreeSet<String>,
     #[cfg(not(threaded))]
     pub(crate) trampoline_budget: i64,
     /// One op run by itself on a bounced operand (`mem/slow.rs`): header, op, return op.
@@ -130,9 +143,9 @@ impl Cpu {
         self.returns = [Return { rip: 0, key: 0, links: std::ptr::null() }; RETURNS];
     }
 
-    /// Current privilege level.
+    /// Current privilege level: the RPL of CS.
     pub(crate) fn cpl(&self) -> u8 {
-        (self.seg[regs::SS].rights >> 5 & 3) as u8
+        (self.seg[regs::CS].selector & 3) as u8
     }
 
     /// The header to fall back to when nothing is known.

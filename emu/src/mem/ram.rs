@@ -151,7 +151,11 @@ impl Mem {
     /// written since the last call are hashed again. Afterwards the TLB must be asked to report writes again.
     pub(crate) fn digest(&mut self) -> u128 {
         let pages = self.take_dirty(DirtySet::Digest);
-        let hash = |&pfn: &u32| (pfn, self.slice(u64::from(pfn) << PAGE_BITS, PAGE_BYTES).map_or(0, |p| page_digest(pfn, p)));
+        let ram: &[u8] = &self.map;
+        let hash = |&pfn: &u32| {
+            let start = pfn as usize * PAGE_BYTES;
+            (pfn, page_digest(pfn, &ram[start..start + PAGE_BYTES]))
+        };
         let fresh: Vec<(u32, u128)> =
             if pages.len() < 64 { pages.iter().map(hash).collect() } else { pages.par_iter().map(hash).collect() };
         for (pfn, new) in fresh {

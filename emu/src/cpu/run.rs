@@ -1,0 +1,271 @@
+//! Running the CPU: one chain of blocks, one instruction, one event; and its state as plain data.
+
+use std::io;
+
+use super::fault::{Fault, Trap};
+use super::flags::{self, Lazy};
+use super::{Cpu, Exit, RETURNS, Return};
+use crate::block::Cache;
+use crate::boot::hand_off;
+use crate::bus::Bus;
+use crate::engine::run_chain;
+use crate::event::Power;
+use crate::mem::{Mem, PAGE_MASK, Tlb};
+use crate::state::{CpuState, Msrs, Segment, Table};
+
+impl Cpu {
+    /// A CPU with `memory_bytes` of RAM, in 64-bit mode with everything else zero.
+    pub(crate) fn new(memory_bytes: u64, bus: Bus) -> io::Result<Box<Self>> {
+        let mut cpu = Box::new(Self {
+            gpr: [0; 16],
+            zero: 0,
+            tmp: 0,
+            rip: 0,
+            value: 0,
+            flags: Lazy::explicit(0),
+            tlb: std::ptr::null_mut(),
+            code_key: 1,
+            return_top: 0,
+            returns: [Return { rip: 0, key: 0, links: std::ptr::null() }; RETURNS],
+            xmm: [[0; 2]; 16],
+            mxcsr: hand_off::MXCSR,
+            user: false,
+            tlbs: [Tlb::new(), Tlb::new(), Tlb::new()],
+            rflags: 0,
+            seg: [Segment::default(); 6],
+            ldtr: Segment::default(),
+            tr: Segment::default(),
+            gdtr: Table::default(),
+            idtr: Table::default(),
+            cr0: 0,
+            cr2: 0,
+            cr3: 0,
+            cr4: 0,
+            cr8: 0,
+            dr: [0; 8],
+            msr: Msrs::default(),
+            halted: false,
+            shadow: false,
+            exit: Exit::None,
+            limit: 0,
+            retired: 0,
+            rep: 0,
+            rep_limit: 0,
+            door_break: false,
+            single: false,
+            key_count: 0,
+            keys: [1, 2],
+            switch_off: false,
+            clients: std::collections::BTreeMap::new(),
+            told: std::collections::BTreeSet::new(),
+            #[cfg(not(threaded))]
+            trampoline_budget: 0,
+            scratch: [const { std::mem::MaybeUninit::uninit() }; 3],
+            bounce: [0; 8],
+            mem: Mem::new(memory_bytes)?,
+            cache: Cache::new(),
+            bus,
+            door: None,
+        });
+        cpu.set_state(&CpuState::handed_off(0));
+        Ok(cpu)
+    }
+
+    /// Runs block chains for at most `budget` instructions; says why they were left, traps delivered.
+    pub(crate) fn run_blocks(&mut self, budget: u64) -> Exit {
+        let header = loop {
+            match self.find_block(self.rip) {
+                Ok(Some(header)) => break header,
+                Ok(None) => self.flush_code(),
+                Err(trap) => return self.handle(Exit::Trap(trap)),
+            }
+        };
+        // SAFETY: a live header.
+        if budget < unsafe { u64::from((*header).n.unsigned_abs()) } {
+            return Exit::Budget;
+        }
+        self.limit = self.retired + budget;
+        self.exit = Exit::None;
+        let cpu: *mut Self = self;
+        // SAFETY: the block is live and fits the budget; handlers reach the CPU through this pointer only.
+        let left = unsafe { run_chain(cpu, header, budget as i64) };
+        self.retired = self.limit.wrapping_sub(left as u64);
+        self.handle(self.exit)
+    }
+
+    /// Runs the next instruction alone, all its flags live.
+    pub(crate) fn run_single(&mut self) -> Exit {
+        let before = self.retired;
+        self.shadow = false;
+        let step = self.rflags & flags::TF != 0;
+        self.single = true;
+        let exit = self.run_blocks(1);
+        self.single = false;
+        if self.retired > before {
+            self.rep = 0;
+            if step {
+                self.single_step_trap();
+            }
+        }
+        exit
+    }
+
+    /// Delivers what a trap asks for.
+    fn handle(&mut self, exit: Exit) -> Exit {
+        match exit {
+            Exit::Trap(Trap::Fault(fault)) => {
+                self.fault(fault);
+                self.rep += 1;
+            }
+            // The string instruction stays where it is.
+            Exit::Trap(Trap::Rep) => return Exit::Rep,
+            _ => {}
+        }
+        exit
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        if self.deliver_fault(fault).is_err() {
+            self.power(Power::TripleFault);
+        }
+    }
+
+    /// #DB after an instruction that began with TF set (SDM Vol. 3B, 17.3.1.4).
+    fn single_step_trap(&mut self) {
+        self.dr[6] |= 1 << 14;
+        self.fault(Fault::DB);
+        self.rep += 1;
+    }
+
+    /// Takes the interrupt that the controller offers.
+    pub(crate) fn take_interrupt(&mut self) {
+        let at = self.position();
+        let vector = self.bus.pic.acknowledge();
+        self.bus.update_lines();
+        // SAFETY: set by `Machine::run` for as long as it runs.
+        if let Some(mut door) = self.door {
+            self.door_break |= unsafe { door.as_mut() }.interrupt(at, vector).is_break();
+        }
+        self.halted = false;
+        if self.deliver_interrupt(vector).is_err() {
+            self.power(Power::TripleFault);
+        }
+        self.rep += 1;
+    }
+
+    /// To be called after every change of CPL, CR0, CR3, CR4, EFER or RFLAGS.AC.
+    pub(crate) fn mode_changed(&mut self) {
+        self.user = self.cpl() == 3;
+        let half = if self.checked() { 2 } else { usize::from(self.user) };
+        self.tlb = &raw mut self.tlbs[half];
+        self.code_key = self.keys[usize::from(self.user)];
+    }
+
+    /// Forgets every translation: of data, and of code by linear address.
+    pub(crate) fn flush_tlb(&mut self) {
+        for tlb in &mut self.tlbs {
+            tlb.flush();
+        }
+        self.key_count += 1;
+        self.keys = [2 * self.key_count + 1, 2 * self.key_count + 2];
+        self.mode_changed();
+    }
+
+    /// Makes the TLB report writes again (`Mem::take_dirty`).
+    pub(crate) fn watch_writes(&mut self) {
+        for tlb in &mut self.tlbs {
+            tlb.flush_writes();
+        }
+    }
+
+    /// Memory at a linear address, without side effects.
+    pub(crate) fn peek(&self, addr: u64, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            let at = addr.wrapping_add(bytes.len() as u64);
+            let room = (0x1000 - (at & PAGE_MASK)) as usize;
+            let Some(phys) = self.translate_quietly(at) else { break };
+            let Some(part) = self.mem.slice(phys, room.min(length - bytes.len())) else { break };
+            bytes.extend_from_slice(part);
+        }
+        bytes
+    }
+
+    /// Its registers as plain data.
+    pub(crate) fn state(&self) -> CpuState {
+        CpuState {
+            gpr: self.gpr,
+            rip: self.rip,
+            rflags: self.rflags_all(),
+            seg: self.seg,
+            ldtr: self.ldtr,
+            tr: self.tr,
+            gdtr: self.gdtr,
+            idtr: self.idtr,
+            cr0: self.cr0,
+            cr2: self.cr2,
+            cr3: self.cr3,
+            cr4: self.cr4,
+            cr8: self.cr8,
+            dr: self.dr,
+            msr: self.msr,
+            xmm: self.xmm,
+            mxcsr: self.mxcsr,
+            halted: self.halted,
+            shadow: self.shadow,
+        }
+    }
+
+    /// Takes over registers.
+    pub(crate) fn set_state(&mut self, state: &CpuState) {
+        self.gpr = state.gpr;
+        self.rip = state.rip;
+        self.seg = state.seg;
+        (self.ldtr, self.tr) = (state.ldtr, state.tr);
+        (self.gdtr, self.idtr) = (state.gdtr, state.idtr);
+        (self.cr0, self.cr2, self.cr3, self.cr4, self.cr8) = (state.cr0, state.cr2, state.cr3, state.cr4, state.cr8);
+        self.dr = state.dr;
+        self.msr = state.msr;
+        self.xmm = state.xmm;
+        self.mxcsr = state.mxcsr;
+        (self.halted, self.shadow) = (state.halted, state.shadow);
+        self.set_rflags_all(state.rflags);
+        self.flush_tlb();
+        self.forget_returns();
+    }
+}
+
+impl CpuState {
+    /// The CPU as a bare ELF finds it (ARCHITECTURE.md, "Bare ELF hand-off").
+    #[must_use]
+    pub fn handed_off(entry: u64) -> Self {
+        let segment = |selector: u16, descriptor: u64| Segment {
+            selector,
+            base: 0,
+            limit: u32::MAX,
+            rights: (descriptor >> 40) as u16 & 0xf0ff,
+        };
+        let data = segment(hand_off::DATA, hand_off::DATA_DESCRIPTOR);
+        let mut gpr = [0; 16];
+        gpr[super::regs::RSP] = hand_off::RSP;
+        gpr[super::regs::RDI] = hand_off::RDI;
+        Self {
+            gpr,
+            rip: entry,
+            rflags: hand_off::RFLAGS,
+            seg: [data, segment(hand_off::CODE, hand_off::CODE_DESCRIPTOR), data, data, data, data],
+            gdtr: Table { base: hand_off::GDT, limit: hand_off::GDT_LIMIT },
+            // A busy 64-bit TSS of no size: the state after power-on (SDM Vol. 3A, table 9-1), as long mode sees it.
+            tr: Segment { rights: 0x8b, ..Segment::default() },
+            ldtr: Segment { rights: 0x82, ..Segment::default() },
+            cr0: hand_off::CR0,
+            cr3: hand_off::CR3,
+            cr4: hand_off::CR4,
+            dr: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
+            msr: Msrs { efer: hand_off::EFER, pat: 0x0007_0406_0007_0406, ..Msrs::default() },
+            mxcsr: hand_off::MXCSR,
+            ..Self::default()
+        }
+    }
+}
+

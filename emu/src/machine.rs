@@ -1,0 +1,398 @@
+//! The machine: what its owner sees.
+
+use std::ops::ControlFlow;
+use std::ptr::NonNull;
+
+use crate::boot::{Elf, ElfError, hand_off};
+use crate::bus::Bus;
+use crate::config::{MachineConfig, MachineError};
+use crate::cpu::fault::Trap;
+use crate::cpu::flags;
+use crate::cpu::{Cpu, Exit};
+use crate::dev::{Pic, Pit, Rtc, Uart};
+use crate::event::{Control, Door, Input, Power, Stop, Until};
+use crate::mem::{DirtySet, PAGE_BITS, PAGE_BYTES};
+use crate::state::{ClockState, CpuState, MachineState};
+use crate::{ClockMode, Position};
+
+/// REP iterations in one go, after which the run loop looks at its limit again.
+const REP_ITERATIONS_MAX: u64 = 1 << 16;
+/// Instructions in one go: keeps the budget far from overflow.
+const GO_MAX: u64 = 1 << 40;
+
+/// A deterministic x86-64 machine: a function of its state and of what `deliver` and the `Door` bring in.
+pub struct Machine {
+    config: MachineConfig,
+    cpu: Box<Cpu>,
+}
+
+// SAFETY: the CPU's pointers lead into the boxed CPU itself and what it owns; the door is `None` outside `run`.
+unsafe impl Send for Machine {}
+
+impl Machine {
+    /// A machine with empty RAM, its CPU as after power-on.
+    ///
+    /// # Errors
+    /// A memory size out of bounds, or more than the host gives.
+    pub fn new(config: MachineConfig) -> Result<Self, MachineError> {
+        let bytes = config.memory_bytes;
+        let bounds = MachineConfig::MEMORY_BYTES_MIN..=MachineConfig::MEMORY_BYTES_MAX;
+        if !bounds.contains(&bytes) || !bytes.is_multiple_of(PAGE_BYTES as u64) {
+            return Err(MachineError::MemorySize(bytes));
+        }
+        let bus = Bus {
+            uart: Uart::new(),
+            pic: Pic::new(),
+            pit: Pit::new(),
+            rtc: Rtc::new(config.epoch_s),
+            mode: config.clock,
+            clock: ClockState::new(),
+            outputs: 0,
+            console_bytes: 0,
+            power: None,
+        };
+        let cpu = Cpu::new(bytes, bus).map_err(|e| MachineError::HostMemory(bytes, e))?;
+        Ok(Self { config, cpu })
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &MachineConfig {
+        &self.config
+    }
+
+    /// Loads a bare ELF64 and prepares the hand-off (ARCHITECTURE.md, "Bare ELF hand-off").
+    ///
+    /// # Errors
+    /// What is wrong with the image or the command line.
+    pub fn load_elf(&mut self, image: &[u8], command_line: &str) -> Result<(), ElfError> {
+        let elf: Elf<'_> = crate::boot::elf::parse(image)?;
+        let mem = &mut self.cpu.mem;
+        let mut write = |phys: u64, data: &[u8]| write_ram(mem, phys, data);
+        elf.load(self.config.memory_bytes, &mut write)?;
+        let info = hand_off::BootInfo {
+            memory_bytes: self.config.memory_bytes,
+            tsc_hz: crate::clock::TSC_HZ,
+            command_line: command_line.as_bytes(),
+        };
+        hand_off::build(&info, &mut write)?;
+        let state = CpuState::handed_off(elf.entry);
+        self.cpu.set_state(&state);
+        Ok(())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.cpu.position()
+    }
+
+    /// Number of the last output.
+    #[must_use]
+    pub fn outputs(&self) -> u64 {
+        self.cpu.bus.outputs
+    }
+
+    /// Console bytes sent so far.
+    #[must_use]
+    pub fn console_bytes(&self) -> u64 {
+        self.cpu.bus.console_bytes
+    }
+
+    /// Whether it stopped for good, and why.
+    #[must_use]
+    pub fn power(&self) -> Option<Power> {
+        self.cpu.bus.power
+    }
+
+    /// Guest time, as far as it is known.
+    #[must_use]
+    pub fn clock_ns(&self) -> u64 {
+        self.cpu.bus.clock.at(self.config.clock, self.cpu.retired)
+    }
+
+    /// Guest time at which a chip wants to be told the time (`Input::Clock`).
+    #[must_use]
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        self.cpu.bus.next_deadline()
+    }
+
+    /// Console bytes that wait for the guest to read them.
+    #[must_use]
+    pub fn console_backlog(&self) -> usize {
+        self.cpu.bus.uart.backlog()
+    }
+
+    /// Number of the last console input taken from `client`.
+    #[must_use]
+    pub fn console_seq(&self, client: u64) -> u64 {
+        self.cpu.clients.get(&client).copied().unwrap_or(0)
+    }
+
+    /// Whether the CPU waits in HLT.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.cpu.halted
+    }
+
+    /// Instructions met since the last call that are not implemented, by name. They raised #UD.
+    pub fn take_unimplemented(&mut self) -> Vec<String> {
+        let told = &mut self.cpu.told;
+        let fresh: Vec<String> = self.cpu.cache.unimplemented.iter().filter(|n| !told.contains(*n)).cloned().collect();
+        told.extend(fresh.iter().cloned());
+        fresh
+    }
+
+    /// Takes an input at the current position.
+    pub fn deliver(&mut self, input: &Input) {
+        let cpu = &mut *self.cpu;
+        match input {
+            Input::Clock { ns } => {
+                cpu.bus.clock.input(cpu.bus.mode, cpu.retired, *ns);
+                let now = cpu.bus.clock.base_ns;
+                cpu.bus.advance(now);
+            }
+            Input::Console { client, seq, bytes } => {
+                let last = cpu.clients.entry(*client).or_insert(0);
+                if *seq == *last + 1 {
+                    *last = *seq;
+                    cpu.bus.uart.receive(bytes);
+                    cpu.bus.update_lines();
+                }
+            }
+            Input::Control(Control::PowerOff) => cpu.switch_off = true,
+        }
+    }
+
+    /// Runs until `until`, or until something else stops it.
+    pub fn run(&mut self, until: Until, door: &mut dyn Door) -> Stop {
+        let door: NonNull<dyn Door + '_> = NonNull::from(door);
+        // SAFETY: only the lifetime changes; the pointer is gone before `door` is.
+        self.cpu.door = Some(unsafe { std::mem::transmute::<NonNull<dyn Door + '_>, NonNull<dyn Door>>(door) });
+        let stop = self.run_until(until);
+        self.cpu.door = None;
+        stop
+    }
+
+    fn run_until(&mut self, until: Until) -> Stop {
+        loop {
+            let cpu = &mut *self.cpu;
+            if let Some(power) = cpu.bus.power {
+                cpu.door_break = false;
+                return Stop::Off(power);
+            }
+            if std::mem::take(&mut cpu.door_break) {
+                return Stop::Door;
+            }
+            if is_reached(cpu.position(), until) {
+                return Stop::Limit;
+            }
+            if let ControlFlow::Break(stop) = self.step(until) {
+                return stop;
+            }
+        }
+    }
+
+    /// Does one thing: an event that is due, or a chain of blocks.
+    fn step(&mut self, until: Until) -> ControlFlow<Stop> {
+        let cpu = &mut *self.cpu;
+        if cpu.switch_off {
+            cpu.switch_off = false;
+            cpu.power(Power::Off { code: 0 });
+            return ControlFlow::Continue(());
+        }
+        let interrupts_on = cpu.rflags & flags::IF != 0;
+        if cpu.bus.pic.pending() && interrupts_on && !cpu.shadow {
+            cpu.take_interrupt();
+            return ControlFlow::Continue(());
+        }
+        if cpu.halted {
+            if interrupts_on {
+                return ControlFlow::Break(Stop::Halted);
+            }
+            cpu.power(Power::Dead);
+            return ControlFlow::Continue(());
+        }
+        let mut limit = match until {
+            Until::Exactly(p) => p.retired,
+            Until::About(retired) => retired,
+        };
+        let mut exact = matches!(until, Until::Exactly(_));
+        if self.config.clock == ClockMode::Derived
+            && let Some(ns) = cpu.bus.next_deadline()
+        {
+            let due = cpu.bus.clock.retired_at(ns);
+            if due <= cpu.retired {
+                cpu.bus.advance(cpu.bus.clock.at(ClockMode::Derived, cpu.retired));
+                cpu.rep += 1;
+                return ControlFlow::Continue(());
+            }
+            if due < limit {
+                (limit, exact) = (due, true);
+            }
+        }
+        self.execute(limit, exact, until)
+    }
+
+    /// Runs instructions up to the count `limit`.
+    fn execute(&mut self, limit: u64, exact: bool, until: Until) -> ControlFlow<Stop> {
+        let cpu = &mut *self.cpu;
+        cpu.rep_limit = cpu.rep + REP_ITERATIONS_MAX;
+        // Inside a REP, or with something else pending on the next instruction: that one alone.
+        if cpu.rep > 0 || cpu.retired >= limit || cpu.shadow || cpu.rflags & flags::TF != 0 {
+            if let Until::Exactly(p) = until
+                && p.retired == cpu.retired
+            {
+                cpu.rep_limit = cpu.rep_limit.min(p.rep);
+            }
+            return stop_of(cpu.run_single());
+        }
+        let budget = (limit - cpu.retired).min(GO_MAX);
+        match cpu.run_blocks(budget) {
+            Exit::Budget if cpu.retired < limit => {
+                if !exact {
+                    return ControlFlow::Break(Stop::Limit);
+                }
+                stop_of(cpu.run_single())
+            }
+            Exit::Single => stop_of(cpu.run_single()),
+            exit => stop_of(exit),
+        }
+    }
+}
+
+/// Whether `position` has come to the end of a run.
+fn is_reached(position: Position, until: Until) -> bool {
+    match until {
+        Until::Exactly(p) => position >= p,
+        Until::About(retired) => position.retired >= retired,
+    }
+}
+
+fn stop_of(exit: Exit) -> ControlFlow<Stop> {
+    match exit {
+        Exit::Trap(Trap::Starved) => ControlFlow::Break(Stop::Starved),
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+fn write_ram(mem: &mut crate::mem::Mem, phys: u64, data: &[u8]) {
+    let mut at = phys;
+    let mut rest = data;
+    while !rest.is_empty() {
+        let room = PAGE_BYTES - (at as usize % PAGE_BYTES);
+        let (head, tail) = rest.split_at(room.min(rest.len()));
+        mem.write(at, head);
+        at += head.len() as u64;
+        rest = tail;
+    }
+}
+
+/// Memory, page by page: transfer, snapshots, digests.
+impl Machine {
+    /// Pages of RAM.
+    #[must_use]
+    pub fn page_count(&self) -> u32 {
+        u32::try_from(self.cpu.mem.page_count()).unwrap_or(u32::MAX)
+    }
+
+    /// Page `pfn` of RAM.
+    ///
+    /// # Panics
+    /// If there is no such page.
+    #[must_use]
+    pub fn page(&self, pfn: u32) -> &[u8; PAGE_BYTES] {
+        let page = self.cpu.mem.slice(u64::from(pfn) << PAGE_BITS, PAGE_BYTES).and_then(|p| p.try_into().ok());
+        #[expect(clippy::expect_used, reason = "documented")]
+        page.expect("page number within RAM")
+    }
+
+    /// Replaces page `pfn` of RAM.
+    ///
+    /// # Panics
+    /// If there is no such page.
+    pub fn write_page(&mut self, pfn: u32, data: &[u8; PAGE_BYTES]) {
+        assert!(pfn < self.page_count(), "page number within RAM");
+        self.cpu.write_phys(u64::from(pfn) << PAGE_BITS, data);
+    }
+
+    /// Whether page `pfn` holds only zeros.
+    #[must_use]
+    pub fn is_zero_page(&self, pfn: u32) -> bool {
+        self.page(pfn).iter().all(|&b| b == 0)
+    }
+
+    /// Pages written since the last call for `set`, ascending.
+    pub fn take_dirty(&mut self, set: DirtySet) -> Vec<u32> {
+        let pages = self.cpu.mem.take_dirty(set);
+        self.cpu.watch_writes();
+        pages
+    }
+
+    /// Digest of RAM; costs only the pages written since the last call.
+    pub fn ram_digest(&mut self) -> u128 {
+        let digest = self.cpu.mem.digest();
+        self.cpu.watch_writes();
+        digest
+    }
+
+    /// `length` bytes at the linear address `addr`, as far as they are mapped; changes nothing. For reports and debuggers.
+    #[must_use]
+    pub fn peek(&self, addr: u64, length: usize) -> Vec<u8> {
+        self.cpu.peek(addr, length)
+    }
+
+    /// Everything but RAM.
+    #[must_use]
+    pub fn state(&self) -> MachineState {
+        let cpu = &*self.cpu;
+        MachineState {
+            version: MachineState::VERSION,
+            position: cpu.position(),
+            clock: cpu.bus.clock,
+            outputs: cpu.bus.outputs,
+            console_bytes: cpu.bus.console_bytes,
+            clients: cpu.clients.clone(),
+            switch_off: cpu.switch_off,
+            power: cpu.bus.power,
+            cpu: cpu.state(),
+            uart: cpu.bus.uart.clone(),
+            pic: cpu.bus.pic.clone(),
+            pit: cpu.bus.pit.clone(),
+            rtc: cpu.bus.rtc.clone(),
+        }
+    }
+
+    /// A machine in `state`, its RAM empty: `write_page` fills it.
+    ///
+    /// # Errors
+    /// As `new`, and a state of another version.
+    pub fn restore(config: MachineConfig, state: &MachineState) -> Result<Self, MachineError> {
+        if state.version != MachineState::VERSION {
+            return Err(MachineError::StateVersion(state.version));
+        }
+        let mut machine = Self::new(config)?;
+        machine.set_state(state);
+        Ok(machine)
+    }
+
+    /// Puts everything but RAM into `state`.
+    pub fn set_state(&mut self, state: &MachineState) {
+        let cpu = &mut *self.cpu;
+        (cpu.retired, cpu.rep) = (state.position.retired, state.position.rep);
+        cpu.clients = state.clients.clone();
+        cpu.switch_off = state.switch_off;
+        cpu.bus = Bus {
+            uart: state.uart.clone(),
+            pic: state.pic.clone(),
+            pit: state.pit.clone(),
+            rtc: state.rtc.clone(),
+            mode: self.config.clock,
+            clock: state.clock,
+            outputs: state.outputs,
+            console_bytes: state.console_bytes,
+            power: state.power,
+        };
+        cpu.set_state(&state.cpu);
+    }
+}
