@@ -16,6 +16,10 @@ pub struct Guest {
     pub default_cmdline: &'static str,
 }
 
+/// The guests that are compute kernels: `make -C testprogs native` builds the same object files for the host,
+/// as `build/native/<name>`, which print the same line for the same `n`.
+pub const KERNELS: [&str; 7] = ["mixed", "sha256", "sieve", "fib", "bytecode", "copy", "sort"];
+
 /// Every guest, in the order of docs/guests.md.
 #[must_use]
 pub fn all() -> &'static [Guest] {
@@ -44,5 +48,17 @@ static GUESTS: &[Guest] = guests! {
     "counter", "counts 1, 2, 3 ... at a visible pace", "count=100 hz=20";
     "clock", "RDTSC and timer ticks interleaved, checked for running backwards", "ticks=50 hz=50";
     "dice", "RDRAND and RDSEED throws with a running checksum", "throws=100";
+    "calc", "a calculator over the console", "";
+    "kv", "a key-value store over the console, replies numbered", "";
+    "lock", "a lock server: leases against the timer, replies numbered and timed", "";
+    "mapreduce", "a MapReduce master whose workers die by RDRAND", "";
     "primes", "a CPU hog that rarely speaks", "limit=200000";
+    "walker", "touches every page and follows pointers between them", "mb=16";
+    "mixed", "kernel: lists, matrices, a state machine and a CRC", "n=20";
+    "sha256", "kernel: straight blocks of rotates and adds", "n=20";
+    "sieve", "kernel: strided stores", "n=20";
+    "fib", "kernel: calls and returns", "n=20";
+    "bytecode", "kernel: an interpreter's indirect jumps", "n=20";
+    "copy", "kernel: words, SSE registers and REP strings", "n=20";
+    "sort", "kernel: unpredictable branches and a hash table", "n=20";
 };
