@@ -20,4 +20,4 @@ GUEST_FLAGS := $(CODE_FLAGS) -mgeneral-regs-only
 LINK_FLAGS := -nostdlib -static -no-pie -s -Wl,-T,$(TESTPROGS)/runtime/link.ld -Wl,--build-id=none \
     -Wl,-z,noexecstack -Wl,-z,max-page-size=16 -Wl,-z,common-page-size=16 -Wl,--gc-sections
 
-LINK_GUEST = $(CC) $(GUEST_FLAGS) $(LINK_FLAGS) -o $@ $(filter %.c %.S %.o,$^) $(RUNTIME)
+LINK_GUEST = $(CC) $(GUEST_FLAGS) $(LINK_FLAGS) -o $@ $(sort $(filter %.c %.S %.o,$^) $(RUNTIME))

@@ -16,9 +16,18 @@ pub struct Guest {
     pub default_cmdline: &'static str,
 }
 
-/// The guests that are compute kernels: `make -C testprogs native` builds the same object files for the host,
-/// as `build/native/<name>`, which print the same line for the same `n`.
-pub const KERNELS: [&str; 7] = ["mixed", "sha256", "sieve", "fib", "bytecode", "copy", "sort"];
+/// The guests that are compute kernels, and the checksum that each prints for its default command line.
+/// `make -C testprogs native` links the same object files for the host, as `build/native/<name>`: the same
+/// `n` prints the same line.
+pub const KERNELS: [(&str, u64); 7] = [
+    ("mixed", 0x006d_51eb_e34f_ac6b),
+    ("sha256", 0x4d08_a26e_b502_8a4a),
+    ("sieve", 0x5cee_ca32_50a7_a250),
+    ("fib", 0xf5fc_1752_969f_fdff),
+    ("bytecode", 0x1bb6_48bd_6446_abc9),
+    ("copy", 0xd45b_3c92_4fbe_b987),
+    ("sort", 0xc50d_a31f_b4b4_f01d),
+];
 
 /// Every guest, in the order of docs/guests.md.
 #[must_use]
@@ -54,6 +63,9 @@ static GUESTS: &[Guest] = guests! {
     "mapreduce", "a MapReduce master whose workers die by RDRAND", "";
     "primes", "a CPU hog that rarely speaks", "limit=200000";
     "walker", "touches every page and follows pointers between them", "mb=16";
+    "selfmod", "changes its own code, in every way that is allowed", "rounds=1000";
+    "faults", "raises every exception, in ring 0 and ring 3, and checks what the CPU reports", "";
+    "exact", "pieces of code whose retired count is known by construction", "";
     "mixed", "kernel: lists, matrices, a state machine and a CRC", "n=20";
     "sha256", "kernel: straight blocks of rotates and adds", "n=20";
     "sieve", "kernel: strided stores", "n=20";
