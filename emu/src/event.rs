@@ -89,7 +89,7 @@ pub trait Door {
 /// How far `Machine::run` may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// Stop exactly at this position.
+    /// Stop at the first position that is not below this one.
     Exactly(Position),
     /// Stop at the first convenient instruction boundary not beyond this count (cheaper: no
     /// single-stepping over the last block). The position after the stop is exact all the same.

@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 /// A place in the execution of one machine.
 ///
 /// `retired` counts retired instructions exactly as a single-stepped CPU does: an instruction that
-/// faults does not retire, a REP string instruction retires once. `rep` counts REP iterations done
-/// since the last retirement, so that a place inside a long REP has a position of its own; it goes
-/// back to 0 at the next retirement. Positions of one execution never decrease.
+/// faults does not retire, a REP string instruction retires once. `rep` counts what happened since the last
+/// retirement without retiring anything: iterations of a REP, deliveries of faults and interrupts, chip deadlines
+/// of the derived clock. So every place at which a machine can stop, and an input can arrive, has a position of its
+/// own. Positions of one execution never decrease; running *to* a position ends at the first that is not below it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// Instructions retired since the machine was created.
     pub retired: u64,
-    /// Iterations of a REP string instruction done since the last retirement.
+    /// Steps since the last retirement that retired nothing: REP iterations, deliveries.
     pub rep: u64,
 }
 
