@@ -75,6 +75,7 @@ pub(crate) fn szp(result: u64) -> u64 {
     parity(result) | if result == 0 { ZF } else { 0 } | if (result as i64) < 0 { SF } else { 0 }
 }
 
+#[inline(always)]
 fn sign_extend(value: u64, log: u32) -> u64 {
     let shift = 64 - (8 << log);
     ((value << shift) as i64 >> shift) as u64
@@ -138,8 +139,11 @@ impl Lazy {
             kind::SUB => u64::from(self.a < self.b),
             kind::LOGIC => 0,
             kind::INC | kind::DEC => self.b,
-            kind::EXPLICIT => self.a & CF,
-            _ => self.get() & CF,
+            kind::ADD => {
+                let r = sign_extend(self.a.wrapping_add(self.b), self.kind & 3);
+                (self.a & self.b | (self.a | self.b) & !r) >> 63
+            }
+            _ => self.a & CF,
         }
     }
 }
@@ -165,21 +169,18 @@ pub(crate) fn holds(cc: u8, flags: u64) -> bool {
 #[inline(always)]
 pub(crate) fn holds_sub<T: Width, const CC: u8>(a: T, b: T) -> bool {
     let (sa, sb) = (a.sx() as i64, b.sx() as i64);
-    match CC {
-        2 => a.zx() < b.zx(),
-        3 => a.zx() >= b.zx(),
-        4 => a == b,
-        5 => a != b,
-        6 => a.zx() <= b.zx(),
-        7 => a.zx() > b.zx(),
-        8 => (T::low(a.zx().wrapping_sub(b.zx())).sx() as i64) < 0,
-        9 => (T::low(a.zx().wrapping_sub(b.zx())).sx() as i64) >= 0,
-        12 => sa < sb,
-        13 => sa >= sb,
-        14 => sa <= sb,
-        15 => sa > sb,
-        _ => holds(CC, Lazy::sub(a, b).get()),
-    }
+    let r = T::low(a.zx().wrapping_sub(b.zx()));
+    let yes = match CC >> 1 {
+        0 => (a.zx() ^ b.zx()) & (a.zx() ^ r.zx()) & T::SIGN != 0,
+        1 => a.zx() < b.zx(),
+        2 => a == b,
+        3 => a.zx() <= b.zx(),
+        4 => (r.sx() as i64) < 0,
+        5 => parity(r.zx()) != 0,
+        6 => sa < sb,
+        _ => sa <= sb,
+    };
+    yes != (CC & 1 == 1)
 }
 
 /// Condition `CC` after a logic operation with result `r`.
@@ -201,16 +202,14 @@ pub(crate) fn holds_logic<T: Width, const CC: u8>(r: T) -> bool {
 }
 
 impl Lazy {
-    /// Whether condition `CC` holds.
+    /// Whether condition `CC` holds; `None`: the flags must be computed first (`exec::compute_flags`).
     #[inline(always)]
-    pub(crate) fn test<const CC: u8>(&self) -> bool {
-        if self.kind & !3 == kind::SUB && !matches!(CC, 0 | 1 | 8..=11) {
-            holds_sub::<u64, CC>(self.a, self.b)
-        } else if self.kind & !3 == kind::LOGIC {
-            holds_logic::<u64, CC>(self.a)
-        } else {
-            std::hint::cold_path();
-            holds(CC, self.get())
+    pub(crate) fn test<const CC: u8>(&self) -> Option<bool> {
+        match self.kind & !3 {
+            kind::SUB if !matches!(CC, 0 | 1 | 8..=11) => Some(holds_sub::<u64, CC>(self.a, self.b)),
+            kind::EXPLICIT => Some(holds(CC, self.a)),
+            kind::LOGIC => Some(holds_logic::<u64, CC>(self.a)),
+            _ => None,
         }
     }
 }

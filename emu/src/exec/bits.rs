@@ -1,6 +1,6 @@
 //! BT BTS BTR BTC BSF BSR.
 
-use super::operand::{ea, operands, place, push_address, read};
+use super::operand::{ea, flags, operands, place, push_address, read, segment_base};
 use super::Bound;
 use crate::alu;
 use crate::block::Builder;
@@ -80,7 +80,7 @@ unsafe fn bit_address<T: Width>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i6
             addr &= u64::from(u32::MAX);
         }
         if (*op).aux != 0 {
-            addr = addr.wrapping_add((*cpu).seg[usize::from((*op).aux)].base);
+            addr = addr.wrapping_add(segment_base(cpu, op));
         }
         (*cpu).tmp = addr;
         next!(cpu, op, budget)
@@ -94,22 +94,16 @@ unsafe fn bit_number<T: Width, const IMM: bool>(cpu: *const Cpu, op: *const Op) 
     n as u32 & (T::BITS - 1)
 }
 
-/// CF = the bit; the other flags stay.
-#[inline(always)]
-unsafe fn set_carry(cpu: *mut Cpu, carry: u64) {
-    // SAFETY: as the handlers promise.
-    unsafe { (*cpu).flags = Lazy::explicit((*cpu).flags.get() & !CF | carry) }
-}
-
 unsafe fn test_r<B: Bit, T: Width, const IMM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
+        let others = flags!(cpu, op, budget) & !CF;
         let n = bit_number::<T, IMM>(cpu, op);
         let a = T::get(cpu, (*op).dst).zx();
         if B::STORES {
             T::set(cpu, (*op).dst, T::low(B::apply(a, 1 << n)));
         }
-        set_carry(cpu, a >> n & 1);
+        (*cpu).flags = Lazy::explicit(others | a >> n & 1);
         next!(cpu, op, budget)
     }
 }
@@ -117,6 +111,7 @@ unsafe fn test_r<B: Bit, T: Width, const IMM: bool>(cpu: *mut Cpu, op: *const Op
 unsafe fn test_m<B: Bit, T: Width, const IMM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
+        let others = flags!(cpu, op, budget) & !CF;
         let n = bit_number::<T, IMM>(cpu, op);
         let a;
         if B::STORES {
@@ -126,7 +121,7 @@ unsafe fn test_m<B: Bit, T: Width, const IMM: bool>(cpu: *mut Cpu, op: *const Op
         } else {
             a = read!(T, cpu, op, budget, ea(cpu, op)).zx();
         }
-        set_carry(cpu, a >> n & 1);
+        (*cpu).flags = Lazy::explicit(others | a >> n & 1);
         next!(cpu, op, budget)
     }
 }

@@ -1,11 +1,11 @@
 //! JMP CALL RET Jcc LOOPcc JRCXZ, and compare-and-branch as one op.
 
 use super::mov::by_condition;
-use super::operand::{Form, ea, form, operands, read};
+use super::operand::{Form, ea, flags, form, operands, read, test};
 use super::{Bound, Unsupported, mov, system};
 use crate::block::Builder;
 use crate::cpu::fault::Fault;
-use crate::cpu::flags::{self, Lazy, ZF};
+use crate::cpu::flags::{Lazy, ZF, holds_logic, holds_sub};
 use crate::cpu::{Cpu, Exit, RETURNS, offset, regs};
 use crate::decode::{Insn, Operand, Operation};
 use crate::engine::{enter, follow, go, jump, leave_before, trap};
@@ -212,7 +212,7 @@ pub(crate) fn jcc(i: &Insn, b: &mut Builder) -> Bound {
 unsafe fn jcc_if<const CC: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        if (*cpu).flags.test::<CC>() {
+        if test!(CC, cpu, op, budget) {
             follow!(cpu, op, budget, TAKEN)
         }
         // Keeps this a branch: a select would make the next block wait for guest data.
@@ -248,9 +248,9 @@ unsafe fn loop_while<T: Width, const HOW: u8>(cpu: *mut Cpu, op: *const Op, budg
         let taken = if HOW == 3 {
             count.zx() == 0
         } else {
+            let zero = HOW != 0 && flags!(cpu, op, budget) & ZF != 0;
             count = T::low(count.zx().wrapping_sub(1));
             T::set(cpu, RCX, count);
-            let zero = HOW != 0 && (*cpu).flags.get() & ZF != 0;
             count.zx() != 0 && (HOW == 0 || zero == (HOW == 1))
         };
         if taken {
@@ -302,7 +302,7 @@ impl Compare for CmpJcc {
     }
     #[inline(always)]
     fn holds<T: Width, const CC: u8>(a: T, b: T) -> bool {
-        flags::holds_sub::<T, CC>(a, b)
+        holds_sub::<T, CC>(a, b)
     }
 }
 
@@ -314,7 +314,7 @@ impl Compare for TestJcc {
     }
     #[inline(always)]
     fn holds<T: Width, const CC: u8>(a: T, b: T) -> bool {
-        flags::holds_logic::<T, CC>(T::low(a.zx() & b.zx()))
+        holds_logic::<T, CC>(T::low(a.zx() & b.zx()))
     }
 }
 

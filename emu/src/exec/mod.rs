@@ -73,7 +73,7 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::Setcc => mov::setcc(i, b),
         O::Widen => mov::widen(i, b),
         O::WidenPair => mov::widen_pair(i, b),
-        O::Lahf | O::Sahf | O::Clc | O::Stc | O::Cmc | O::Cld | O::Std => mov::flags(i, b),
+        O::Lahf | O::Sahf | O::Clc | O::Stc | O::Cmc | O::Cld | O::Std => mov::flag_moves(i, b),
         O::Mul => muldiv::mul(i, b),
         O::Imul => muldiv::imul(i, b),
         O::Div => muldiv::div::<false>(i, b),

@@ -1,6 +1,6 @@
 //! MOV MOVZX MOVSX LEA XCHG BSWAP XLAT CMOVcc SETcc, widening, and the flag instructions.
 
-use super::operand::{Form, ea, form, operands, place, push_address, read};
+use super::operand::{Form, ea, flags, form, operands, place, push_address, read, test};
 use super::{Bound, Unsupported, system};
 use crate::block::Builder;
 use crate::cpu::flags::{AF, ARITH, CF, DF, Lazy, PF, SF, ZF};
@@ -244,7 +244,7 @@ pub(crate) fn cmov(i: &Insn, b: &mut Builder) -> Bound {
 unsafe fn cmov_r<T: Width, const CC: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        let from = if (*cpu).flags.test::<CC>() { (*op).src } else { (*op).dst };
+        let from = if test!(CC, cpu, op, budget) { (*op).src } else { (*op).dst };
         T::set(cpu, (*op).dst, T::get(cpu, from));
         next!(cpu, op, budget)
     }
@@ -254,7 +254,7 @@ unsafe fn cmov_m<T: Width, const CC: u8>(cpu: *mut Cpu, op: *const Op, budget: i
     // SAFETY: called by the engine.
     unsafe {
         let value = read!(T, cpu, op, budget, ea(cpu, op));
-        let value = if (*cpu).flags.test::<CC>() { value } else { T::get(cpu, (*op).dst) };
+        let value = if test!(CC, cpu, op, budget) { value } else { T::get(cpu, (*op).dst) };
         T::set(cpu, (*op).dst, value);
         next!(cpu, op, budget)
     }
@@ -272,7 +272,7 @@ pub(crate) fn setcc(i: &Insn, b: &mut Builder) -> Bound {
 unsafe fn set_r<const CC: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        u8::set(cpu, (*op).dst, u8::from((*cpu).flags.test::<CC>()));
+        u8::set(cpu, (*op).dst, u8::from(test!(CC, cpu, op, budget)));
         next!(cpu, op, budget)
     }
 }
@@ -280,8 +280,9 @@ unsafe fn set_r<const CC: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 
 unsafe fn set_m<const CC: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
+        let value = u8::from(test!(CC, cpu, op, budget));
         let p = place!(u8, cpu, op, budget, ea(cpu, op));
-        p.write(u8::from((*cpu).flags.test::<CC>()));
+        p.write(value);
         next!(cpu, op, budget)
     }
 }
@@ -314,7 +315,7 @@ unsafe fn sign_fill<T: Width>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 
 }
 
 /// LAHF SAHF CLC STC CMC CLD STD.
-pub(crate) fn flags(i: &Insn, b: &mut Builder) -> Bound {
+pub(crate) fn flag_moves(i: &Insn, b: &mut Builder) -> Bound {
     let f: Handler = match i.operation {
         Operation::Lahf => lahf,
         Operation::Sahf => sahf,
@@ -331,7 +332,7 @@ pub(crate) fn flags(i: &Insn, b: &mut Builder) -> Bound {
 unsafe fn lahf(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        let flags = (*cpu).flags.get() & (SF | ZF | AF | PF | CF) | 2;
+        let flags = flags!(cpu, op, budget) & (SF | ZF | AF | PF | CF) | 2;
         u8::set(cpu, 1, flags as u8);
         next!(cpu, op, budget)
     }
@@ -341,7 +342,7 @@ unsafe fn sahf(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
         const LOW: u64 = SF | ZF | AF | PF | CF;
-        let flags = (*cpu).flags.get() & !LOW | u64::from(u8::get(cpu, 1)) & LOW;
+        let flags = flags!(cpu, op, budget) & !LOW | u64::from(u8::get(cpu, 1)) & LOW;
         (*cpu).flags = Lazy::explicit(flags);
         next!(cpu, op, budget)
     }
@@ -350,7 +351,7 @@ unsafe fn sahf(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 unsafe fn carry<const HOW: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        let flags = (*cpu).flags.get();
+        let flags = flags!(cpu, op, budget);
         let flags = match HOW {
             0 => flags & !CF,
             1 => flags | CF,

@@ -1,9 +1,10 @@
 //! Operand access: from `Insn` operands to op fields, and from op fields to values.
 
 use crate::block::Builder;
-use crate::cpu::{Cpu, offset};
+use crate::cpu::{Cpu, offset, regs};
 use crate::decode::{Insn, Operand};
-use crate::engine::next;
+use crate::cpu::flags::Lazy;
+use crate::engine::{go, next};
 use crate::op::{Op, access};
 
 /// Effective address of the op's memory operand.
@@ -47,6 +48,42 @@ macro_rules! place {
 }
 pub(crate) use place;
 
+/// Computes the lazy flags and runs the op again: the way on for an op that needs them all.
+///
+/// # Safety
+/// A handler's tail; the op has committed nothing.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn compute_flags(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: as the caller promises.
+    unsafe {
+        (*cpu).flags = Lazy::explicit((*cpu).flags.get());
+        go!(cpu, op, budget)
+    }
+}
+
+/// The six flags as a word, or leaves through `compute_flags`.
+macro_rules! flags {
+    ($cpu:expr, $op:expr, $budget:expr) => {{
+        if (*$cpu).flags.kind != crate::cpu::flags::kind::EXPLICIT {
+            return crate::exec::operand::compute_flags($cpu, $op, $budget);
+        }
+        (*$cpu).flags.a
+    }};
+}
+pub(crate) use flags;
+
+/// Whether condition `$CC` holds, or leaves through `compute_flags`.
+macro_rules! test {
+    ($CC:expr, $cpu:expr, $op:expr, $budget:expr) => {
+        match (*$cpu).flags.test::<{ $CC }>() {
+            Some(holds) => holds,
+            None => return crate::exec::operand::compute_flags($cpu, $op, $budget),
+        }
+    };
+}
+pub(crate) use test;
+
 /// An op with the memory operand of `insn`, accessed as `how` (`access::READ`, `access::WRITE`), `bytes` wide. An address
 /// that does not fit base + index + displacement is first computed into `offset::TMP` by an op of its own.
 pub(crate) fn mem_op(insn: &Insn, b: &mut Builder, how: u8, bytes: u8) -> Op {
@@ -77,6 +114,16 @@ pub(crate) fn push_address(insn: &Insn, b: &mut Builder, linear: bool) {
     });
 }
 
+/// Base of the segment named by `Op::aux`, which is FS or GS.
+///
+/// # Safety
+/// `cpu` and `op` are live.
+#[inline(always)]
+pub(crate) unsafe fn segment_base(cpu: *const Cpu, op: *const Op) -> u64 {
+    // SAFETY: as the caller promises.
+    unsafe { if usize::from((*op).aux) == regs::FS { (*cpu).seg[regs::FS].base } else { (*cpu).seg[regs::GS].base } }
+}
+
 unsafe fn address<const ADDR32: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
@@ -86,7 +133,7 @@ unsafe fn address<const ADDR32: bool>(cpu: *mut Cpu, op: *const Op, budget: i64)
         }
         // ES (0) has base 0 in 64-bit mode: it stands for "no segment".
         if (*op).aux != 0 {
-            addr = addr.wrapping_add((*cpu).seg[usize::from((*op).aux)].base);
+            addr = addr.wrapping_add(segment_base(cpu, op));
         }
         (*cpu).tmp = addr;
         next!(cpu, op, budget)

@@ -1,6 +1,6 @@
 //! ROL ROR RCL RCR SHL SHR SAR SHLD SHRD.
 
-use super::operand::{ea, operands, place};
+use super::operand::{ea, flags, operands, place};
 use super::Bound;
 use crate::alu;
 use crate::block::Builder;
@@ -15,14 +15,17 @@ const CL: u8 = (regs::RCX * 8) as u8;
 
 /// A shift or rotate by a masked count that is not 0. `None`: nothing changes.
 pub(crate) trait Shift {
+    /// Leaves some flags as they were, or reads CF.
+    const READS: bool;
     fn apply<T: Width>(flags: Lazy, a: T, count: u32) -> Option<(T, Lazy)>;
 }
 
 macro_rules! shift {
-    ($($(#[$doc:meta])* $name:ident |$flags:ident, $a:ident, $count:ident| $e:expr;)+) => {
+    ($($(#[$doc:meta])* $name:ident $reads:literal |$flags:ident, $a:ident, $count:ident| $e:expr;)+) => {
         $($(#[$doc])*
         pub(crate) struct $name;
         impl Shift for $name {
+            const READS: bool = $reads;
             #[inline(always)]
             fn apply<T: Width>($flags: Lazy, $a: T, $count: u32) -> Option<(T, Lazy)> {
                 $e
@@ -37,27 +40,27 @@ fn all<T: Width>((r, flags): (T, u64)) -> Option<(T, Lazy)> {
     Some((r, Lazy::explicit(flags)))
 }
 
-/// Flags of a rotate: CF and OF only.
+/// Flags of a rotate: CF and OF only. `old` is explicit (`Shift::READS`).
 #[inline(always)]
 fn two<T: Width>(old: Lazy, (r, flags): (T, u64)) -> Option<(T, Lazy)> {
-    Some((r, Lazy::explicit(old.get() & !(CF | OF) | flags)))
+    Some((r, Lazy::explicit(old.a & !(CF | OF) | flags)))
 }
 
 shift! {
     /// SDM Vol. 2B, SAL/SAR/SHL/SHR.
-    Shl |_f, a, count| all(alu::shl(a, count));
+    Shl false |_f, a, count| all(alu::shl(a, count));
     /// The same.
-    Shr |_f, a, count| all(alu::shr(a, count));
+    Shr false |_f, a, count| all(alu::shr(a, count));
     /// The same.
-    Sar |_f, a, count| all(alu::sar(a, count));
+    Sar false |_f, a, count| all(alu::sar(a, count));
     /// SDM Vol. 2B, RCL/RCR/ROL/ROR.
-    Rol |f, a, count| two(f, alu::rol(a, count));
+    Rol true |f, a, count| two(f, alu::rol(a, count));
     /// The same.
-    Ror |f, a, count| two(f, alu::ror(a, count));
+    Ror true |f, a, count| two(f, alu::ror(a, count));
     /// The same.
-    Rcl |f, a, count| alu::rcl(a, count, f.carry()).and_then(|r| two(f, r));
+    Rcl true |f, a, count| alu::rcl(a, count, f.carry()).and_then(|r| two(f, r));
     /// The same.
-    Rcr |f, a, count| alu::rcr(a, count, f.carry()).and_then(|r| two(f, r));
+    Rcr true |f, a, count| alu::rcr(a, count, f.carry()).and_then(|r| two(f, r));
 }
 
 /// Binds a shift of its first operand by 1, an immediate or CL.
@@ -84,6 +87,9 @@ unsafe fn in_register<S: Shift, T: Width, const BY_CL: bool, const FLAGS: bool>(
 ) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
+        if S::READS {
+            flags!(cpu, op, budget);
+        }
         let count = alu::masked::<T>(if BY_CL { u8::get(cpu, CL) } else { (*op).imm as u8 });
         let a = T::get(cpu, (*op).dst);
         // A 32-bit destination is zero-extended even by a count of 0.
@@ -104,6 +110,9 @@ unsafe fn in_register<S: Shift, T: Width, const BY_CL: bool, const FLAGS: bool>(
 unsafe fn in_memory<S: Shift, T: Width, const BY_CL: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
+        if S::READS {
+            flags!(cpu, op, budget);
+        }
         let count = alu::masked::<T>(if BY_CL { u8::get(cpu, CL) } else { (*op).imm as u8 });
         let p = place!(T, cpu, op, budget, ea(cpu, op));
         if count != 0 {
