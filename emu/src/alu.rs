@@ -1,7 +1,7 @@
 //! Pure integer arithmetic: operands and flags in, result and flags out. What x86 leaves undefined is defined here,
 //! as recent Intel silicon does it (docs/deviations.md lists it).
 
-use crate::cpu::flags::{AF, CF, OF, SF, ZF, parity, szp};
+use crate::cpu::flags::{AF, CF, OF, PF, SF, ZF, parity, szp};
 use crate::width::Width;
 
 /// `a + b + carry` (SDM Vol. 2A, ADC).
@@ -102,51 +102,57 @@ pub(crate) fn masked<T: Width>(count: u8) -> u32 {
     u32::from(count) & if T::BITS == 64 { 63 } else { 31 }
 }
 
-/// `a << count`, 1 <= count <= 63. OF for every count as for 1: MSB of the result XOR CF.
+/// Whether the two top bits differ: OF of a left shift by 1, which silicon computes for every count.
+#[inline(always)]
+fn top_bits_differ<T: Width>(a: T) -> bool {
+    (a.zx() ^ a.zx() << 1) & T::SIGN != 0
+}
+
+/// `a << count`, 1 <= count <= 63. OF as for a count of 1.
 #[inline(always)]
 pub(crate) fn shl<T: Width>(a: T, count: u32) -> (T, u64) {
     let wide = u128::from(a.zx()) << count;
     let r = T::low(wide as u64);
-    let carry = wide >> T::BITS & 1 != 0;
-    (r, shift_flags(r, carry, (r.zx() & T::SIGN != 0) != carry))
+    (r, shift_flags(r, wide >> T::BITS & 1 != 0, top_bits_differ(a)))
 }
 
-/// `a >> count`, zeros in. OF: the original MSB for a count of 1, and 0 for more.
+/// `a >> count`, zeros in. OF as for a count of 1: the top bit.
 #[inline(always)]
 pub(crate) fn shr<T: Width>(a: T, count: u32) -> (T, u64) {
     let r = T::low(a.zx() >> count);
-    let carry = a.zx() >> (count - 1) & 1 != 0;
-    // MSB of the result differs from the bit below it only for a count of 1.
-    let overflow = (r.zx() << 1 ^ r.zx()) & T::SIGN != 0;
-    (r, shift_flags(r, carry, overflow))
+    (r, shift_flags(r, a.zx() >> (count - 1) & 1 != 0, a.zx() & T::SIGN != 0))
 }
 
 /// `a >> count`, sign in. OF = 0.
 #[inline(always)]
 pub(crate) fn sar<T: Width>(a: T, count: u32) -> (T, u64) {
     let r = T::low(((a.sx() as i64) >> count) as u64);
-    let carry = (a.sx() as i64) >> (count - 1) & 1 != 0;
-    (r, shift_flags(r, carry, false))
+    (r, shift_flags(r, (a.sx() as i64) >> (count - 1) & 1 != 0, false))
 }
 
-/// Rotate left; (result, CF | OF). `count` is masked and not 0. OF: MSB of the result XOR CF.
+/// CF and OF of a rotate.
+#[inline(always)]
+fn rotate_flags(carry: u64, overflow: bool) -> u64 {
+    carry * CF | u64::from(overflow) * OF
+}
+
+/// Rotate left; (result, CF | OF). `count` is masked and not 0. OF as for a count of 1, from the operand.
 #[inline(always)]
 pub(crate) fn rol<T: Width>(a: T, count: u32) -> (T, u64) {
     let n = count % T::BITS;
     let x = a.zx();
     let r = if n == 0 { a } else { T::low(x << n | x >> (T::BITS - n)) };
-    let carry = r.zx() & 1;
-    (r, carry * CF | (carry ^ u64::from(r.zx() & T::SIGN != 0)) * OF)
+    (r, rotate_flags(r.zx() & 1, top_bits_differ(a)))
 }
 
-/// Rotate right. OF: XOR of the two top bits of the result.
+/// Rotate right. OF as for a count of 1: the operand's top bit XOR its lowest.
 #[inline(always)]
 pub(crate) fn ror<T: Width>(a: T, count: u32) -> (T, u64) {
     let n = count % T::BITS;
     let x = a.zx();
     let r = if n == 0 { a } else { T::low(x >> n | x << (T::BITS - n)) };
-    let carry = u64::from(r.zx() & T::SIGN != 0);
-    (r, carry * CF | u64::from((r.zx() ^ r.zx() << 1) & T::SIGN != 0) * OF)
+    let top = |v: u64| v & T::SIGN != 0;
+    (r, rotate_flags(u64::from(top(r.zx())), top(x) != (x & 1 != 0)))
 }
 
 /// Rotate left through carry; `None`: count a multiple of the width + 1, nothing changes.
@@ -158,9 +164,7 @@ pub(crate) fn rcl<T: Width>(a: T, count: u32, carry: u64) -> Option<(T, u64)> {
     }
     let wide = u128::from(carry) << T::BITS | u128::from(a.zx());
     let r = wide << n | wide >> (T::BITS + 1 - n);
-    let out = (r >> T::BITS & 1) as u64;
-    let r = T::low(r as u64);
-    Some((r, out * CF | (out ^ u64::from(r.zx() & T::SIGN != 0)) * OF))
+    Some((T::low(r as u64), rotate_flags((r >> T::BITS & 1) as u64, top_bits_differ(a))))
 }
 
 /// Rotate right through carry.
@@ -172,9 +176,8 @@ pub(crate) fn rcr<T: Width>(a: T, count: u32, carry: u64) -> Option<(T, u64)> {
     }
     let wide = u128::from(carry) << T::BITS | u128::from(a.zx());
     let r = wide >> n | wide << (T::BITS + 1 - n);
-    let out = (r >> T::BITS & 1) as u64;
-    let r = T::low(r as u64);
-    Some((r, out * CF | u64::from((r.zx() ^ r.zx() << 1) & T::SIGN != 0) * OF))
+    let overflow = (a.zx() & T::SIGN != 0) != (carry != 0);
+    Some((T::low(r as u64), rotate_flags((r >> T::BITS & 1) as u64, overflow)))
 }
 
 /// `dst:src << count`, upper part (SDM Vol. 2B, SHLD). A 16-bit count above 16 rotates `src:dst:src` as silicon does.
@@ -185,11 +188,11 @@ pub(crate) fn shld<T: Width>(dst: T, src: T, count: u32) -> (T, u64) {
         // dst:src:dst, 48 bits, so that counts 17-31 shift dst in again.
         (u128::from(dst.zx()) << 32 | u128::from(src.zx()) << 16 | u128::from(dst.zx())) << count >> 32
     } else {
-        (u128::from(dst.zx()) << bits | u128::from(src.zx())) << (count & 31 | count & 32) >> bits
+        (u128::from(dst.zx()) << bits | u128::from(src.zx())) << count >> bits
     };
     let r = T::low(wide as u64);
     let carry = if count <= bits { dst.zx() >> (bits - count) & 1 != 0 } else { src.zx() >> (2 * bits - count) & 1 != 0 };
-    (r, shift_flags(r, carry, (dst.zx() ^ r.zx()) & T::SIGN != 0))
+    (r, shift_flags(r, carry, top_bits_differ(dst)))
 }
 
 /// `src:dst >> count`, lower part (SDM Vol. 2B, SHRD).
@@ -203,11 +206,11 @@ pub(crate) fn shrd<T: Width>(dst: T, src: T, count: u32) -> (T, u64) {
     };
     let r = T::low(wide as u64);
     let carry = if count <= bits { dst.zx() >> (count - 1) & 1 != 0 } else { src.zx() >> (count - bits - 1) & 1 != 0 };
-    (r, shift_flags(r, carry, (dst.zx() ^ r.zx()) & T::SIGN != 0))
+    (r, shift_flags(r, carry, (dst.zx() & T::SIGN != 0) != (src.zx() & 1 != 0)))
 }
 
-/// Flags of BSF and BSR: ZF = source is zero; the rest as hardware leaves them (see `exec/bits.rs`).
+/// Flags of BSF and BSR: PF of the result; a zero source sets ZF and PF.
 #[inline(always)]
-pub(crate) fn scan_flags(zero: bool) -> u64 {
-    if zero { ZF } else { 0 }
+pub(crate) fn scan_flags(bit: Option<u32>) -> u64 {
+    bit.map_or(ZF | PF, |bit| parity(u64::from(bit)))
 }

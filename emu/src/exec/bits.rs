@@ -139,11 +139,11 @@ unsafe fn scan_to<T: Width, const REVERSE: bool, const MEM: bool>(cpu: *mut Cpu,
     // SAFETY: called by the engine.
     unsafe {
         let s = if MEM { read!(T, cpu, op, budget, ea(cpu, op)) } else { T::get(cpu, (*op).src) }.zx();
-        if s != 0 {
-            let bit = if REVERSE { 63 - s.leading_zeros() } else { s.trailing_zeros() };
+        let bit = if REVERSE { s.checked_ilog2() } else { (s != 0).then(|| s.trailing_zeros()) };
+        if let Some(bit) = bit {
             T::set(cpu, (*op).dst, T::low(u64::from(bit)));
         }
-        (*cpu).flags = Lazy::explicit(alu::scan_flags(s == 0));
+        (*cpu).flags = Lazy::explicit(alu::scan_flags(bit));
         next!(cpu, op, budget)
     }
 }

@@ -17,17 +17,18 @@ const CL: u8 = (regs::RCX * 8) as u8;
 pub(crate) trait Shift {
     /// Leaves some flags as they were, or reads CF.
     const READS: bool;
-    fn apply<T: Width>(flags: Lazy, a: T, count: u32) -> Option<(T, Lazy)>;
+    /// `brief`: a register by an immediate, where silicon leaves OF of a rotate by more than 1 alone.
+    fn apply<T: Width>(flags: Lazy, a: T, count: u32, brief: bool) -> Option<(T, Lazy)>;
 }
 
 macro_rules! shift {
-    ($($(#[$doc:meta])* $name:ident $reads:literal |$flags:ident, $a:ident, $count:ident| $e:expr;)+) => {
+    ($($(#[$doc:meta])* $name:ident $reads:literal |$flags:ident, $a:ident, $count:ident, $brief:ident| $e:expr;)+) => {
         $($(#[$doc])*
         pub(crate) struct $name;
         impl Shift for $name {
             const READS: bool = $reads;
             #[inline(always)]
-            fn apply<T: Width>($flags: Lazy, $a: T, $count: u32) -> Option<(T, Lazy)> {
+            fn apply<T: Width>($flags: Lazy, $a: T, $count: u32, $brief: bool) -> Option<(T, Lazy)> {
                 $e
             }
         })+
@@ -40,27 +41,27 @@ fn all<T: Width>((r, flags): (T, u64)) -> Option<(T, Lazy)> {
     Some((r, Lazy::explicit(flags)))
 }
 
-/// Flags of a rotate: CF and OF only. `old` is explicit (`Shift::READS`).
+/// Flags of a rotate: of CF and OF those in `changed`. `old` is explicit (`Shift::READS`).
 #[inline(always)]
-fn two<T: Width>(old: Lazy, (r, flags): (T, u64)) -> Option<(T, Lazy)> {
-    Some((r, Lazy::explicit(old.a & !(CF | OF) | flags)))
+fn two<T: Width>(old: Lazy, (r, flags): (T, u64), changed: u64) -> Option<(T, Lazy)> {
+    Some((r, Lazy::explicit(old.a & !changed | flags & changed)))
 }
 
 shift! {
     /// SDM Vol. 2B, SAL/SAR/SHL/SHR.
-    Shl false |_f, a, count| all(alu::shl(a, count));
+    Shl false |_f, a, count, _brief| all(alu::shl(a, count));
     /// The same.
-    Shr false |_f, a, count| all(alu::shr(a, count));
+    Shr false |_f, a, count, _brief| all(alu::shr(a, count));
     /// The same.
-    Sar false |_f, a, count| all(alu::sar(a, count));
+    Sar false |_f, a, count, _brief| all(alu::sar(a, count));
     /// SDM Vol. 2B, RCL/RCR/ROL/ROR.
-    Rol true |f, a, count| two(f, alu::rol(a, count));
+    Rol true |f, a, count, brief| two(f, alu::rol(a, count), if brief && count != 1 { CF } else { CF | OF });
     /// The same.
-    Ror true |f, a, count| two(f, alu::ror(a, count));
+    Ror true |f, a, count, brief| two(f, alu::ror(a, count), if brief && count != 1 { CF } else { CF | OF });
     /// The same.
-    Rcl true |f, a, count| alu::rcl(a, count, f.carry()).and_then(|r| two(f, r));
+    Rcl true |f, a, count, _brief| alu::rcl(a, count, f.carry()).and_then(|r| two(f, r, CF | OF));
     /// The same.
-    Rcr true |f, a, count| alu::rcr(a, count, f.carry()).and_then(|r| two(f, r));
+    Rcr true |f, a, count, _brief| alu::rcr(a, count, f.carry()).and_then(|r| two(f, r, CF | OF));
 }
 
 /// Binds a shift of its first operand by 1, an immediate or CL.
@@ -95,7 +96,7 @@ unsafe fn in_register<S: Shift, T: Width, const BY_CL: bool, const FLAGS: bool>(
         // A 32-bit destination is zero-extended even by a count of 0.
         let mut result = a;
         if count != 0 {
-            if let Some((r, flags)) = S::apply((*cpu).flags, a, count) {
+            if let Some((r, flags)) = S::apply((*cpu).flags, a, count, !BY_CL) {
                 result = r;
                 if FLAGS {
                     (*cpu).flags = flags;
@@ -116,7 +117,7 @@ unsafe fn in_memory<S: Shift, T: Width, const BY_CL: bool>(cpu: *mut Cpu, op: *c
         let count = alu::masked::<T>(if BY_CL { u8::get(cpu, CL) } else { (*op).imm as u8 });
         let p = place!(T, cpu, op, budget, ea(cpu, op));
         if count != 0 {
-            if let Some((r, flags)) = S::apply((*cpu).flags, p.read_unaligned(), count) {
+            if let Some((r, flags)) = S::apply((*cpu).flags, p.read_unaligned(), count, false) {
                 p.write_unaligned(r);
                 (*cpu).flags = flags;
             }
