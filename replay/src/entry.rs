@@ -63,7 +63,7 @@ impl From<Output> for OutputCheck {
 
 impl Event {
     /// Whether this happens between two instructions, so that replay must stop at its position to act on it.
-    /// All other events happen inside an instruction (or, an interrupt, on the way into one), which brings them about itself.
+    /// All other events are consequences: the machine brings them about itself.
     #[must_use]
     pub const fn is_between_instructions(&self) -> bool {
         matches!(self, Self::Input(_) | Self::Digest(_) | Self::Watermark)

@@ -15,8 +15,18 @@
 //! the caller in [`log::LogReader`], [`log::LogWriter`] and [`snapshot`].
 
 pub mod codec;
+pub mod digest;
+pub mod diverge;
 pub mod entry;
 pub mod log;
+pub mod recorder;
+pub mod replayer;
+pub mod snapshot;
 
+pub use digest::machine_digest;
+pub use diverge::{Divergence, Happened};
 pub use entry::{Entry, Event, OutputCheck};
 pub use log::{EncodedSegment, LogError, Segment, SegmentEncoder, SegmentError, decode_segment};
+pub use recorder::{Live, Recorder};
+pub use replayer::{Emitted, GapError, ReplayStop, Replayer, Unfinished};
+pub use snapshot::{Assembler, Snapshot, SnapshotError};

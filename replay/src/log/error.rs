@@ -19,12 +19,12 @@ pub enum SegmentError {
 }
 
 impl SegmentError {
-    /// The same error seen from `base` bytes before.
-    pub(super) const fn moved(self, base: usize) -> Self {
+    /// The same error in the payload of a segment, whose offsets mean nothing outside when it was deflated.
+    pub(super) const fn in_payload(self) -> Self {
         match self {
             Self::Incomplete => Self::Incomplete,
-            Self::Corrupt { offset, what } => Self::Corrupt {
-                offset: base + offset,
+            Self::Corrupt { what, .. } => Self::Corrupt {
+                offset: super::FRAME_HEADER_BYTES,
                 what,
             },
         }

@@ -220,7 +220,7 @@ mod tests {
             2, 0, 0, 0, // count
             3, 0, 0, 0, 0, 0, 0, 0, // first entry
             5, 4, 0, 0, 0, 0, 0, 0, // retired
-            6, 0, 0, 0, 0, 0, 0, 0, // REP iterations
+            6, 0, 0, 0, 0, 0, 0, 0, // steps since then
         ];
         expected.extend(0xd893_2aac_u32.to_le_bytes()); // CRC-32 of the payload
         expected.extend(crc32fast::hash(&expected).to_le_bytes());

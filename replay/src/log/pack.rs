@@ -21,14 +21,14 @@ mod kind {
     pub(super) const CLOCK_INPUT: u8 = 3;
     pub(super) const RANDOM_ANSWER: u8 = 4;
     pub(super) const WATERMARK: u8 = 5;
-    /// A byte follows: the kind in full and [`WITH_REP`].
+    /// A byte follows: the kind in full and [`WITH_STEPS`].
     pub(super) const WIDE: u8 = 7;
     pub(super) const CONSOLE_INPUT: u8 = 16;
     pub(super) const CONTROL: u8 = 17;
     pub(super) const POWER_OUTPUT: u8 = 18;
     pub(super) const DIGEST: u8 = 19;
-    /// In the byte after [`WIDE`]: the position is inside a REP; how far, follows as a varint.
-    pub(super) const WITH_REP: u8 = 0x80;
+    /// In the byte after [`WIDE`]: steps since the last retirement follow as a varint.
+    pub(super) const WITH_STEPS: u8 = 0x80;
 }
 
 const SHORT_KIND_BITS: u32 = 3;
@@ -82,7 +82,7 @@ impl Previous {
             match entry.at.rep {
                 0 => out.push(kind),
                 rep => {
-                    out.push(kind | kind::WITH_REP);
+                    out.push(kind | kind::WITH_STEPS);
                     put_varint(out, rep);
                 }
             }
@@ -226,16 +226,16 @@ const fn kind_of(event: &Event) -> u8 {
     }
 }
 
-/// Kind and REP iterations after [`kind::WIDE`]. An entry that could be short must be: each has one encoding.
+/// Kind and steps after [`kind::WIDE`]. An entry that could be short must be: each has one encoding.
 fn unpack_wide_kind(bytes: &mut Cursor<'_>) -> Result<(u8, u64), SegmentError> {
     let byte = bytes.u8()?;
-    let kind = byte & !kind::WITH_REP;
-    let rep = if byte & kind::WITH_REP == 0 {
+    let kind = byte & !kind::WITH_STEPS;
+    let rep = if byte & kind::WITH_STEPS == 0 {
         0
     } else {
         bytes.varint()?
     };
-    if (byte & kind::WITH_REP != 0) != (rep != 0) || (rep == 0 && kind <= kind::WIDE) {
+    if (byte & kind::WITH_STEPS != 0) != (rep != 0) || (rep == 0 && kind <= kind::WIDE) {
         return Err(bytes.corrupt("an entry that is longer than need be"));
     }
     Ok((kind, rep))
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_inside_a_rep_is_wide() {
+    fn a_place_between_retirements_is_wide() {
         let at = Position {
             retired: BASE.retired,
             rep: 300,
@@ -400,7 +400,7 @@ mod tests {
             &[0x2e],              // reserved short kind
             &[0x2f, 6],           // reserved kind
             &[0x2f, 5],           // a watermark that could be short
-            &[0x2f, 0x85, 0],     // REP position 0
+            &[0x2f, 0x85, 0],     // no steps, and says so
             &[0x2f, 20],          // unknown kind
             &[0x2f, 17, 1],       // unknown control operation
             &[0x2f, 18, 1, 3, 0], // unknown power state
@@ -415,7 +415,7 @@ mod tests {
                 "{bad:x?}"
             );
         }
-        // Backwards inside a REP, and beyond the last position.
+        // Backwards between retirements, and beyond the last position.
         let inside = Position { retired: 1, rep: 9 };
         assert!(
             Previous::at(inside)

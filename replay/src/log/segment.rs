@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SegmentError;
 use super::bytes::Cursor;
-use super::frame::{FRAME_HEADER_BYTES, Frame, Kind};
+use super::frame::{Frame, Kind};
 use super::pack::Previous;
 use super::pages::{PAGE_BYTES, PageImage, pack_page, unpack_page};
 use crate::codec;
@@ -91,10 +91,7 @@ pub fn decode_segment(bytes: &[u8]) -> Result<(Segment, usize), SegmentError> {
         },
         Kind::State | Kind::End => Err(payload.corrupt("an impossible count")),
     };
-    Ok((
-        segment.map_err(|error| error.moved(FRAME_HEADER_BYTES))?,
-        len,
-    ))
+    Ok((segment.map_err(|error| error.in_payload())?, len))
 }
 
 fn unpack_entries(frame: &Frame, mut payload: Cursor<'_>) -> Result<Segment, SegmentError> {
