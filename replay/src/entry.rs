@@ -1,0 +1,112 @@
+//! What a log is made of.
+
+use std::fmt;
+
+use emu::{Control, Input, Output, Position, Power};
+
+/// One thing that happened to the machine, and where.
+///
+/// Entries are numbered 1, 2, 3 ... in the order of the log; the number is not part of the entry. Positions never
+/// decrease along a log; entries that share one happened in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it happened.
+    pub at: Position,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What can happen to a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Answer to `Query::Clock`: guest time in nanoseconds. Replay gives the same answer.
+    Clock(u64),
+    /// Answer to `Query::Random`. Replay gives the same answer.
+    Random(u64),
+    /// Something from outside was delivered before the next instruction. Replay delivers it at the same place.
+    Input(Input),
+    /// A maskable interrupt was taken before the next instruction. A consequence: replay checks its own against it.
+    Interrupt {
+        /// Vector of the interrupt.
+        vector: u8,
+    },
+    /// Output `number` left the machine. The entry the Output Rule waits for (VM-FT 2.2); replay checks its own against it.
+    Output {
+        /// 1, 2, 3 ...
+        number: u64,
+        /// What it was, in short.
+        check: OutputCheck,
+    },
+    /// The digest of the machine was this. Replay checks its own against it.
+    Digest(u128),
+    /// Nothing but a position that the machine has reached: lets a backup follow a guest that logs nothing.
+    Watermark,
+}
+
+/// As much of an output as its entry holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputCheck {
+    /// This byte went to the console.
+    Console(u8),
+    /// The machine stopped for good.
+    Power(Power),
+}
+
+impl From<Output> for OutputCheck {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Console { byte, .. } => Self::Console(byte),
+            Output::Power(power) => Self::Power(power),
+        }
+    }
+}
+
+impl Event {
+    /// Whether this happens between two instructions, so that replay must stop at its position to act on it.
+    /// All other events are consequences: the machine brings them about itself.
+    #[must_use]
+    pub const fn is_between_instructions(&self) -> bool {
+        matches!(self, Self::Input(_) | Self::Digest(_) | Self::Watermark)
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.at, self.event)
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clock(ns) => write!(f, "clock answer {ns} ns"),
+            Self::Random(bits) => write!(f, "random answer {bits:#018x}"),
+            Self::Input(Input::Clock { ns }) => write!(f, "clock input {ns} ns"),
+            Self::Input(Input::Console { client, seq, bytes }) => {
+                write!(
+                    f,
+                    "console input {seq} of client {client:x}: \"{}\"",
+                    bytes.escape_ascii()
+                )
+            }
+            Self::Input(Input::Control(Control::PowerOff)) => {
+                f.write_str("control input power-off")
+            }
+            Self::Interrupt { vector } => write!(f, "interrupt {vector:#04x}"),
+            Self::Output { number, check } => write!(f, "output {number}: {check}"),
+            Self::Digest(digest) => write!(f, "digest {digest:032x}"),
+            Self::Watermark => f.write_str("watermark"),
+        }
+    }
+}
+
+impl fmt::Display for OutputCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Console(byte) => write!(f, "console '{}'", byte.escape_ascii()),
+            Self::Power(Power::Off { code }) => write!(f, "power off, exit code {code}"),
+            Self::Power(Power::TripleFault) => f.write_str("triple fault"),
+            Self::Power(Power::Dead) => f.write_str("halted for ever"),
+        }
+    }
+}

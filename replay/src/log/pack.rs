@@ -1,0 +1,436 @@
+//! One entry as bytes, as few as possible: most entries are the clock answers of a guest that reads the TSC in a loop.
+//!
+//! An entry begins with a varint: how many instructions retired since the entry before, times 8, plus a short kind.
+//! Clock values and output numbers are differences too. What is different from is the state of the packer, which
+//! starts anew with each segment so that a segment can be unpacked by itself.
+
+use emu::{Control, Input, Position, Power};
+
+use super::SegmentError;
+use super::bytes::{Cursor, put_varint};
+use crate::entry::{Entry, Event, OutputCheck};
+
+/// Longest console input that fits into an entry, bytes.
+pub const CONSOLE_INPUT_BYTES_MAX: usize = 64 << 10;
+
+/// Kinds of entries. Those below [`WIDE`] fit into the first varint.
+mod kind {
+    pub(super) const CLOCK_ANSWER: u8 = 0;
+    pub(super) const CONSOLE_OUTPUT: u8 = 1;
+    pub(super) const INTERRUPT: u8 = 2;
+    pub(super) const CLOCK_INPUT: u8 = 3;
+    pub(super) const RANDOM_ANSWER: u8 = 4;
+    pub(super) const WATERMARK: u8 = 5;
+    /// A byte follows: the kind in full and [`WITH_STEPS`].
+    pub(super) const WIDE: u8 = 7;
+    pub(super) const CONSOLE_INPUT: u8 = 16;
+    pub(super) const CONTROL: u8 = 17;
+    pub(super) const POWER_OUTPUT: u8 = 18;
+    pub(super) const DIGEST: u8 = 19;
+    /// In the byte after [`WIDE`]: steps since the last retirement follow as a varint.
+    pub(super) const WITH_STEPS: u8 = 0x80;
+}
+
+const SHORT_KIND_BITS: u32 = 3;
+const SHORT_KIND_MASK: u64 = (1 << SHORT_KIND_BITS) - 1;
+
+const CONTROL_POWER_OFF: u8 = 0;
+const POWER_OFF: u8 = 0;
+const POWER_TRIPLE_FAULT: u8 = 1;
+const POWER_DEAD: u8 = 2;
+
+/// What the next entry is told apart from. Starts with the position of the segment, clock 0 and output number 0.
+#[derive(Clone, Debug)]
+pub(super) struct Previous {
+    at: Position,
+    clock_ns: u64,
+    output: u64,
+}
+
+impl Previous {
+    pub(super) const fn at(at: Position) -> Self {
+        Self {
+            at,
+            clock_ns: 0,
+            output: 0,
+        }
+    }
+
+    /// Appends `entry`.
+    #[inline]
+    pub(super) fn pack(&mut self, entry: &Entry, out: &mut Vec<u8>) {
+        assert!(
+            entry.at >= self.at,
+            "an entry at {} after one at {}",
+            entry.at,
+            self.at
+        );
+        let kind = kind_of(&entry.event);
+        let delta = entry.at.retired - self.at.retired;
+        assert!(
+            delta < 1 << (u64::BITS - SHORT_KIND_BITS),
+            "{delta} instructions between two entries"
+        );
+        self.at = entry.at;
+        let short = if entry.at.rep == 0 && kind < kind::WIDE {
+            kind
+        } else {
+            kind::WIDE
+        };
+        put_varint(out, delta << SHORT_KIND_BITS | u64::from(short));
+        if short == kind::WIDE {
+            match entry.at.rep {
+                0 => out.push(kind),
+                rep => {
+                    out.push(kind | kind::WITH_STEPS);
+                    put_varint(out, rep);
+                }
+            }
+        }
+        self.pack_fields(&entry.event, out);
+    }
+
+    fn pack_fields(&mut self, event: &Event, out: &mut Vec<u8>) {
+        match event {
+            Event::Clock(ns) | Event::Input(Input::Clock { ns }) => {
+                put_varint(out, ns.wrapping_sub(self.clock_ns));
+                self.clock_ns = *ns;
+            }
+            Event::Random(bits) => out.extend(bits.to_le_bytes()),
+            Event::Input(Input::Console { client, seq, bytes }) => {
+                assert!(
+                    bytes.len() <= CONSOLE_INPUT_BYTES_MAX,
+                    "a console input of {} bytes",
+                    bytes.len()
+                );
+                out.extend(client.to_le_bytes());
+                put_varint(out, *seq);
+                put_varint(out, bytes.len() as u64);
+                out.extend(bytes);
+            }
+            Event::Input(Input::Control(Control::PowerOff)) => out.push(CONTROL_POWER_OFF),
+            Event::Interrupt { vector } => out.push(*vector),
+            Event::Output { number, check } => {
+                put_varint(out, number.wrapping_sub(self.output));
+                self.output = *number;
+                match check {
+                    OutputCheck::Console(byte) => out.push(*byte),
+                    OutputCheck::Power(Power::Off { code }) => out.extend([POWER_OFF, *code]),
+                    OutputCheck::Power(Power::TripleFault) => out.extend([POWER_TRIPLE_FAULT, 0]),
+                    OutputCheck::Power(Power::Dead) => out.extend([POWER_DEAD, 0]),
+                }
+            }
+            Event::Digest(digest) => out.extend(digest.to_le_bytes()),
+            Event::Watermark => {}
+        }
+    }
+
+    /// Takes the next entry.
+    #[inline]
+    pub(super) fn unpack(&mut self, bytes: &mut Cursor<'_>) -> Result<Entry, SegmentError> {
+        let first = bytes.varint()?;
+        let delta = first >> SHORT_KIND_BITS;
+        let (kind, rep) = match (first & SHORT_KIND_MASK) as u8 {
+            kind::WIDE => unpack_wide_kind(bytes)?,
+            short => (short, 0),
+        };
+        let retired = self
+            .at
+            .retired
+            .checked_add(delta)
+            .ok_or(bytes.corrupt("a position beyond the last"))?;
+        let at = Position { retired, rep };
+        if at < self.at {
+            return Err(bytes.corrupt("a position that goes back"));
+        }
+        self.at = at;
+        Ok(Entry {
+            at,
+            event: self.unpack_fields(kind, bytes)?,
+        })
+    }
+
+    fn unpack_fields(&mut self, kind: u8, bytes: &mut Cursor<'_>) -> Result<Event, SegmentError> {
+        Ok(match kind {
+            kind::CLOCK_ANSWER => Event::Clock(self.unpack_clock(bytes)?),
+            kind::CLOCK_INPUT => Event::Input(Input::Clock {
+                ns: self.unpack_clock(bytes)?,
+            }),
+            kind::RANDOM_ANSWER => Event::Random(bytes.u64()?),
+            kind::INTERRUPT => Event::Interrupt {
+                vector: bytes.u8()?,
+            },
+            kind::WATERMARK => Event::Watermark,
+            kind::CONSOLE_OUTPUT => {
+                let number = self.unpack_output_number(bytes)?;
+                Event::Output {
+                    number,
+                    check: OutputCheck::Console(bytes.u8()?),
+                }
+            }
+            kind::POWER_OUTPUT => {
+                let number = self.unpack_output_number(bytes)?;
+                Event::Output {
+                    number,
+                    check: OutputCheck::Power(unpack_power(bytes)?),
+                }
+            }
+            kind::CONSOLE_INPUT => {
+                let client = bytes.u64()?;
+                let seq = bytes.varint()?;
+                let len = usize::try_from(bytes.varint()?)
+                    .ok()
+                    .filter(|&len| len <= CONSOLE_INPUT_BYTES_MAX)
+                    .ok_or(bytes.corrupt("a console input of impossible length"))?;
+                let bytes = bytes.take(len)?.to_vec();
+                Event::Input(Input::Console { client, seq, bytes })
+            }
+            kind::CONTROL => match bytes.u8()? {
+                CONTROL_POWER_OFF => Event::Input(Input::Control(Control::PowerOff)),
+                _ => return Err(bytes.corrupt("an unknown control operation")),
+            },
+            kind::DIGEST => Event::Digest(bytes.u128()?),
+            _ => return Err(bytes.corrupt("an unknown kind of entry")),
+        })
+    }
+
+    fn unpack_clock(&mut self, bytes: &mut Cursor<'_>) -> Result<u64, SegmentError> {
+        self.clock_ns = self.clock_ns.wrapping_add(bytes.varint()?);
+        Ok(self.clock_ns)
+    }
+
+    fn unpack_output_number(&mut self, bytes: &mut Cursor<'_>) -> Result<u64, SegmentError> {
+        self.output = self.output.wrapping_add(bytes.varint()?);
+        Ok(self.output)
+    }
+}
+
+const fn kind_of(event: &Event) -> u8 {
+    match event {
+        Event::Clock(_) => kind::CLOCK_ANSWER,
+        Event::Random(_) => kind::RANDOM_ANSWER,
+        Event::Input(Input::Clock { .. }) => kind::CLOCK_INPUT,
+        Event::Input(Input::Console { .. }) => kind::CONSOLE_INPUT,
+        Event::Input(Input::Control(_)) => kind::CONTROL,
+        Event::Interrupt { .. } => kind::INTERRUPT,
+        Event::Output {
+            check: OutputCheck::Console(_),
+            ..
+        } => kind::CONSOLE_OUTPUT,
+        Event::Output {
+            check: OutputCheck::Power(_),
+            ..
+        } => kind::POWER_OUTPUT,
+        Event::Digest(_) => kind::DIGEST,
+        Event::Watermark => kind::WATERMARK,
+    }
+}
+
+/// Kind and steps after [`kind::WIDE`]. An entry that could be short must be: each has one encoding.
+fn unpack_wide_kind(bytes: &mut Cursor<'_>) -> Result<(u8, u64), SegmentError> {
+    let byte = bytes.u8()?;
+    let kind = byte & !kind::WITH_STEPS;
+    let rep = if byte & kind::WITH_STEPS == 0 {
+        0
+    } else {
+        bytes.varint()?
+    };
+    if (byte & kind::WITH_STEPS != 0) != (rep != 0) || (rep == 0 && kind <= kind::WIDE) {
+        return Err(bytes.corrupt("an entry that is longer than need be"));
+    }
+    Ok((kind, rep))
+}
+
+fn unpack_power(bytes: &mut Cursor<'_>) -> Result<Power, SegmentError> {
+    match bytes.array()? {
+        [POWER_OFF, code] => Ok(Power::Off { code }),
+        [POWER_TRIPLE_FAULT, 0] => Ok(Power::TripleFault),
+        [POWER_DEAD, 0] => Ok(Power::Dead),
+        _ => Err(bytes.corrupt("an unknown power state")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: Position = Position::at(1000);
+
+    /// Packs `entries`, checks that they come back, and returns the bytes.
+    fn packed(entries: &[Entry]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut previous = Previous::at(BASE);
+        for entry in entries {
+            previous.pack(entry, &mut out);
+        }
+        let (mut cursor, mut previous) = (Cursor::new(&out), Previous::at(BASE));
+        for entry in entries {
+            assert_eq!(&previous.unpack(&mut cursor).unwrap(), entry);
+        }
+        assert_eq!(cursor.left(), 0);
+        out
+    }
+
+    fn entry(delta: u64, event: Event) -> Entry {
+        Entry {
+            at: Position::at(BASE.retired + delta),
+            event,
+        }
+    }
+
+    #[test]
+    fn every_kind_has_these_bytes() {
+        let output = |check| Event::Output { number: 2, check };
+        for (event, bytes) in [
+            (Event::Clock(300), &[0x28, 0xac, 2][..]),
+            (output(OutputCheck::Console(b'A')), &[0x29, 2, b'A']),
+            (Event::Interrupt { vector: 0x20 }, &[0x2a, 0x20]),
+            (Event::Input(Input::Clock { ns: 5 }), &[0x2b, 5]),
+            (
+                Event::Random(0x0102_0304_0506_0708),
+                &[0x2c, 8, 7, 6, 5, 4, 3, 2, 1],
+            ),
+            (Event::Watermark, &[0x2d]),
+            (
+                Event::Input(Input::Console {
+                    client: 3,
+                    seq: 4,
+                    bytes: b"ok".to_vec(),
+                }),
+                &[0x2f, 16, 3, 0, 0, 0, 0, 0, 0, 0, 4, 2, b'o', b'k'],
+            ),
+            (
+                Event::Input(Input::Control(Control::PowerOff)),
+                &[0x2f, 17, 0],
+            ),
+            (
+                output(OutputCheck::Power(Power::Off { code: 9 })),
+                &[0x2f, 18, 2, 0, 9],
+            ),
+            (
+                output(OutputCheck::Power(Power::TripleFault)),
+                &[0x2f, 18, 2, 1, 0],
+            ),
+            (
+                output(OutputCheck::Power(Power::Dead)),
+                &[0x2f, 18, 2, 2, 0],
+            ),
+            (
+                Event::Digest(1 << 120 | 7),
+                &[0x2f, 19, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+            ),
+        ] {
+            assert_eq!(packed(&[entry(5, event.clone())]), bytes, "{event}");
+        }
+    }
+
+    #[test]
+    fn a_place_between_retirements_is_wide() {
+        let at = Position {
+            retired: BASE.retired,
+            rep: 300,
+        };
+        assert_eq!(
+            packed(&[Entry {
+                at,
+                event: Event::Watermark
+            }]),
+            [0x07, 0x85, 0xac, 2]
+        );
+        assert_eq!(
+            packed(&[Entry {
+                at,
+                event: Event::Digest(0)
+            }])[..4],
+            [0x07, 0x93, 0xac, 2]
+        );
+    }
+
+    #[test]
+    fn differences_are_from_the_entry_before() {
+        let bytes = packed(&[
+            entry(5, Event::Clock(1000)),
+            entry(6, Event::Clock(1040)),
+            entry(6, Event::Input(Input::Clock { ns: 1050 })),
+            entry(
+                7,
+                Event::Output {
+                    number: 70,
+                    check: OutputCheck::Console(b'a'),
+                },
+            ),
+            entry(
+                9,
+                Event::Output {
+                    number: 71,
+                    check: OutputCheck::Console(b'b'),
+                },
+            ),
+        ]);
+        assert_eq!(
+            bytes,
+            [
+                0x28, 0xe8, 7, 0x08, 40, 0x03, 10, 0x09, 70, b'a', 0x11, 1, b'b'
+            ]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_is_kept_as_it_is() {
+        packed(&[
+            entry(0, Event::Clock(u64::MAX)),
+            entry(0, Event::Clock(3)),
+            entry(0, Event::Clock(2)),
+        ]);
+    }
+
+    #[test]
+    fn an_rdtsc_entry_takes_four_bytes() {
+        // Every 2047 instructions, every 16383 ns: still two bytes each.
+        let entries: Vec<_> = (1..=100)
+            .map(|i| entry(i * 2047 / 8, Event::Clock(i * 16383)))
+            .collect();
+        assert!(packed(&entries).len() <= 4 * 100);
+    }
+
+    #[test]
+    fn what_is_not_an_entry_is_an_error() {
+        for bad in [
+            &[0x28][..],          // no clock
+            &[0x2e],              // reserved short kind
+            &[0x2f, 6],           // reserved kind
+            &[0x2f, 5],           // a watermark that could be short
+            &[0x2f, 0x85, 0],     // no steps, and says so
+            &[0x2f, 20],          // unknown kind
+            &[0x2f, 17, 1],       // unknown control operation
+            &[0x2f, 18, 1, 3, 0], // unknown power state
+            &[0x2f, 18, 1, 1, 1], // a triple fault with an exit code
+            &[
+                0x2f, 16, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                0xff, 0xff, 1,
+            ], // length 2^64 - 1
+        ] {
+            assert!(
+                Previous::at(BASE).unpack(&mut Cursor::new(bad)).is_err(),
+                "{bad:x?}"
+            );
+        }
+        // Backwards between retirements, and beyond the last position.
+        let inside = Position { retired: 1, rep: 9 };
+        assert!(
+            Previous::at(inside)
+                .unpack(&mut Cursor::new(&[0x07, 0x85, 8]))
+                .is_err()
+        );
+        assert!(
+            Previous::at(inside)
+                .unpack(&mut Cursor::new(&[0x05]))
+                .is_err()
+        );
+        assert!(
+            Previous::at(Position::at(u64::MAX))
+                .unpack(&mut Cursor::new(&[0x0d]))
+                .is_err()
+        );
+    }
+}
