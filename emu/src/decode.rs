@@ -181,7 +181,7 @@ pub(crate) fn block(code: &[u8], max: usize) -> Vec<Insn> {
 /// Whether what begins in `code` is an invalid instruction whatever follows.
 pub(crate) fn invalid_without_more(code: &[u8]) -> bool {
     let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
-    decoder.decode();
+    let _ = decoder.decode();
     decoder.last_error() == DecoderError::InvalidInstruction
 }
 

@@ -1,0 +1,188 @@
+//! Every guest in the tree, recorded and replayed: the same digests, the same outputs, wherever one stops on the way.
+
+use std::ops::ControlFlow;
+
+use emu::{ClockMode, Input, Machine, MachineConfig, Output, Position, Power, Stop, Until};
+use replay::recorder::{Live, Recorder};
+use replay::replayer::{ReplayStop, Replayer};
+use replay::{Segment, decode_segment, machine_digest};
+use testprogs::Guest;
+
+const CLIENT: u64 = 7;
+
+/// A world whose time passes with the number of questions asked, so that a test is the same every time.
+struct World {
+    now_ns: u64,
+    bits: u64,
+    console: Vec<u8>,
+}
+
+/// The next of a sequence of pseudo-random words.
+fn next_bits(bits: &mut u64) -> u64 {
+    *bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *bits ^ *bits >> 29
+}
+
+impl Live for World {
+    fn clock_ns(&mut self) -> u64 {
+        self.now_ns += 700;
+        self.now_ns
+    }
+
+    fn random(&mut self) -> u64 {
+        next_bits(&mut self.bits)
+    }
+
+    fn output(&mut self, _number: u64, output: Output, _entry: u64) -> ControlFlow<()> {
+        if let Output::Console { byte, .. } = output {
+            self.console.push(byte);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// What a run left behind.
+struct Recorded {
+    segments: Vec<Vec<u8>>,
+    console: Vec<u8>,
+    at: Position,
+    digest: u128,
+    power: Option<Power>,
+}
+
+fn boot(guest: &Guest, cmdline: &str, clock: ClockMode) -> Machine {
+    let config = MachineConfig { memory_bytes: 32 << 20, clock, epoch_s: 1_700_000_000 };
+    let mut machine = Machine::new(config).unwrap();
+    machine.load_elf(guest.image, cmdline).unwrap();
+    machine
+}
+
+/// Runs `guest` to its end, typing `input` line by line whenever it waits.
+fn record(guest: &Guest, cmdline: &str, clock: ClockMode, input: &str) -> Recorded {
+    let mut machine = boot(guest, cmdline, clock);
+    let world = World { now_ns: 0, bits: 1, console: Vec::new() };
+    let mut recorder = Recorder::new(world, &machine, 1);
+    let (mut lines, mut seq, mut slices) = (input.split_inclusive('\n'), 0, 0u64);
+    loop {
+        slices += 1;
+        assert!(slices < 4_000_000, "{}: never ends, at {}", guest.name, machine.position());
+        recorder.live.now_ns += 100_000;
+        let now = recorder.live.now_ns;
+        let due = machine.next_deadline_ns().is_some_and(|ns| ns <= now);
+        if due || (clock == ClockMode::Derived && slices.is_multiple_of(100)) {
+            recorder.deliver(&mut machine, Input::Clock { ns: now });
+        }
+        if slices.is_multiple_of(1000) {
+            recorder.digest(&mut machine);
+        }
+        let limit = Until::About(machine.position().retired + 20_000);
+        match recorder.run(&mut machine, limit) {
+            Stop::Halted if machine.console_backlog() == 0 => {
+                if let Some(line) = lines.next() {
+                    seq += 1;
+                    recorder.deliver(&mut machine, Input::Console { client: CLIENT, seq, bytes: line.into() });
+                }
+            }
+            Stop::Off(_) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(machine.take_unimplemented(), Vec::<String>::new(), "{}", guest.name);
+    recorder.digest(&mut machine);
+    recorder.flush();
+    Recorded {
+        segments: std::iter::from_fn(|| recorder.poll_segment()).map(|s| s.encode().bytes).collect(),
+        console: recorder.live.console,
+        at: machine.position(),
+        digest: machine_digest(&mut machine),
+        power: machine.power(),
+    }
+}
+
+/// Replays to the end, stopping on the way wherever `stops` says; checks everything.
+fn replay(guest: &Guest, cmdline: &str, clock: ClockMode, recorded: &Recorded, mut stops: impl FnMut(Position) -> Until) {
+    let mut machine = boot(guest, cmdline, clock);
+    let mut replayer = Replayer::new(machine.position(), 1);
+    for bytes in &recorded.segments {
+        match decode_segment(bytes).unwrap().0 {
+            Segment::Entries(entries) => replayer.push(entries).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut console = Vec::new();
+    loop {
+        let limit = stops(machine.position());
+        let stop = replayer.step(&mut machine, limit);
+        while let Some(emitted) = replayer.poll_output() {
+            if let Output::Console { byte, .. } = emitted.output {
+                console.push(byte);
+            }
+        }
+        match stop {
+            ReplayStop::Limit => {}
+            ReplayStop::Off(power) => {
+                assert_eq!(Some(power), recorded.power);
+                break;
+            }
+            ReplayStop::NeedMore => panic!("{}: stuck at {}", guest.name, machine.position()),
+            ReplayStop::Diverged(divergence) => panic!("{}: {divergence}", guest.name),
+        }
+    }
+    assert_eq!(String::from_utf8_lossy(&console), String::from_utf8_lossy(&recorded.console), "{}", guest.name);
+    assert_eq!(machine.position(), recorded.at, "{}", guest.name);
+    assert_eq!(machine_digest(&mut machine), recorded.digest, "{}", guest.name);
+}
+
+fn input_of(guest: &str) -> &'static str {
+    match guest {
+        "kv" => "SET a 1\nSET b 2\nINCR a\nGET a\nSUM\nLIST\nDEL b\nCOUNT\nQUIT\n",
+        "calc" => "1+2*3\n(4+5)*6\n7/0\nquit\n",
+        "lock" => "ACQUIRE l 1\nACQUIRE l 2\nRELEASE l 1\nACQUIRE l 2\nRENEW l 2\nQUIT\n",
+        _ => "",
+    }
+}
+
+fn every_guest(clock: ClockMode) {
+    for guest in testprogs::all() {
+        let cmdline = guest.default_cmdline;
+        let recorded = record(guest, cmdline, clock, input_of(guest.name));
+        let text = String::from_utf8_lossy(&recorded.console).into_owned();
+        assert_eq!(recorded.power, Some(Power::Off { code: 0 }), "{}: {text}", guest.name);
+        replay(guest, cmdline, clock, &recorded, |_| Until::About(u64::MAX));
+        let mut bits = 1;
+        replay(guest, cmdline, clock, &recorded, |at| {
+            let bits = next_bits(&mut bits);
+            Until::Exactly(Position { retired: at.retired + (bits >> 44), rep: bits >> 33 & 1 })
+        });
+    }
+}
+
+#[test]
+fn every_guest_replays_with_the_host_clock() {
+    every_guest(ClockMode::Host);
+}
+
+#[test]
+fn every_guest_replays_with_the_derived_clock() {
+    every_guest(ClockMode::Derived);
+}
+
+#[test]
+fn kernels_compute_what_the_host_computes() {
+    for (name, checksum) in testprogs::KERNELS {
+        let guest = testprogs::find(name).unwrap();
+        let recorded = record(guest, guest.default_cmdline, ClockMode::Host, "");
+        let text = String::from_utf8_lossy(&recorded.console).into_owned();
+        assert!(text.contains(&format!("checksum={checksum:016x}")), "{text}");
+    }
+}
+
+#[test]
+fn guests_stop_for_good_in_every_way() {
+    let faults = testprogs::find("faults").unwrap();
+    for (cmdline, power) in [("triple", Power::TripleFault), ("dead", Power::Dead)] {
+        let recorded = record(faults, cmdline, ClockMode::Host, "");
+        assert_eq!(recorded.power, Some(power));
+        replay(faults, cmdline, ClockMode::Host, &recorded, |_| Until::About(u64::MAX));
+    }
+}
