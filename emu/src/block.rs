@@ -332,6 +332,11 @@ impl Builder {
         }
     }
 
+    /// Whether the block is one instruction that runs alone.
+    pub(crate) fn is_single(&self) -> bool {
+        self.single
+    }
+
     /// Adds an op of the current instruction.
     pub(crate) fn push(&mut self, op: Op) {
         let slot = u8::try_from(self.ops.len()).unwrap_or(u8::MAX);

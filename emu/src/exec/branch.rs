@@ -13,17 +13,33 @@ use crate::mem::{Prepared, is_canonical, tlb_read, tlb_write};
 use crate::op::{FALL, Handler, Links, Op, TAKEN, access};
 use crate::width::{Width, by_width};
 
-/// Adds an op that puts the indirect target of `i` into `offset::TMP`.
-fn push_target(i: &Insn, b: &mut Builder) -> Bound {
+/// `Op::aux` of an indirect call.
+const INDIRECT: u8 = 1;
+
+/// Adds the ops of an indirect jump or call: `by_register` and `by_memory` take the target from there. An instruction that
+/// runs alone may have to bounce its operand, which an op that leaves its block cannot: the target is loaded first then.
+fn push_indirect(i: &Insn, b: &mut Builder, by_register: Handler, by_memory: Handler, imm: u64) -> Bound {
     match i.operands[0] {
-        Operand::Reg(src) => b.push(Op { f: mov::mov_rr::<u64>, dst: offset::TMP, src, ..Builder::blank() }),
+        Operand::Reg(src) => b.push(Op { f: by_register, src, imm, aux: INDIRECT, ..Builder::blank() }),
         Operand::Mem if i.mem_width == 8 => {
             let op = super::operand::mem_op(i, b, access::READ, 8);
-            b.push(Op { f: mov::mov_rm::<u64>, dst: offset::TMP, ..op });
+            if b.is_single() {
+                b.push(Op { f: mov::mov_rm::<u64>, dst: offset::TMP, ..op });
+                b.push(Op { f: by_register, src: offset::TMP, imm, aux: INDIRECT, ..Builder::blank() });
+            } else {
+                b.push(Op { f: by_memory, imm, aux: INDIRECT, access: op.access | access::LEAVES, ..op });
+            }
         }
         _ => return Err(Unsupported),
     }
     Ok(())
+}
+
+/// The target of an indirect jump or call.
+macro_rules! target {
+    ($MEM:expr, $cpu:expr, $op:expr, $budget:expr) => {
+        if $MEM { read!(u64, $cpu, $op, $budget, ea($cpu, $op)) } else { u64::get($cpu, (*$op).src) }
+    };
 }
 
 /// JMP.
@@ -36,16 +52,15 @@ pub(crate) fn jmp(i: &Insn, b: &mut Builder) -> Bound {
     if i.is_far() {
         return system::bind(i, b);
     }
-    push_target(i, b)?;
-    b.push(Op { f: jmp_tmp, ..Builder::blank() });
+    push_indirect(i, b, jmp_to::<false>, jmp_to::<true>, 0)?;
     b.end();
     Ok(())
 }
 
-unsafe fn jmp_tmp(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+unsafe fn jmp_to<const MEM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        let target = (*cpu).tmp;
+        let target = target!(MEM, cpu, op, budget);
         if !is_canonical(target) {
             return trap(cpu, op, budget, Fault::GP0.into());
         }
@@ -56,17 +71,15 @@ unsafe fn jmp_tmp(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 /// CALL. The links' fall side is where it returns to.
 pub(crate) fn call(i: &Insn, b: &mut Builder) -> Bound {
     let back = i.end_off();
-    let op = Op { imm: back as u64, access: access::WRITE | access::STACK | 3, ..Builder::blank() };
     if let Operand::Branch(target) = i.operands[0] {
-        b.push(Op { f: call_near, ..op });
+        b.push(Op { f: call_near, imm: back as u64, ..Builder::blank() });
         b.end_with_links(target, back);
         return Ok(());
     }
     if i.is_far() {
         return system::bind(i, b);
     }
-    push_target(i, b)?;
-    b.push(Op { f: call_tmp, ..op });
+    push_indirect(i, b, call_to::<false>, call_to::<true>, back as u64)?;
     b.end_with_links(back, back);
     Ok(())
 }
@@ -87,17 +100,18 @@ unsafe fn call_near(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     }
 }
 
-unsafe fn call_tmp(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+unsafe fn call_to<const MEM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
-        let back = (*cpu).rip.wrapping_add((*op).imm);
-        let target = (*cpu).tmp;
+        let target = target!(MEM, cpu, op, budget);
         if !is_canonical(target) {
             return trap(cpu, op, budget, Fault::GP0.into());
         }
+        let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
+        let back = (*cpu).rip.wrapping_add((*op).imm);
         let p = tlb_write::<u64>(cpu, sp);
         if p.is_null() {
+            (*cpu).value = target;
             return call_miss(cpu, op, budget);
         }
         p.write_unaligned(back);
@@ -108,14 +122,14 @@ unsafe fn call_tmp(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 }
 
 /// A CALL whose push the TLB does not answer: as `mem_miss`, but a bounced op cannot leave its block, so the push is
-/// done here.
+/// done here. An indirect call has left its target in `Cpu::value`.
 #[cold]
 #[inline(never)]
 unsafe fn call_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: a handler's tail.
     unsafe {
         let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
-        match (*cpu).prepare(sp, (*op).access) {
+        match (*cpu).prepare(sp, access::WRITE | access::STACK | 3) {
             Prepared::Ready => go!(cpu, op, budget),
             Prepared::Trap(t) => return trap(cpu, op, budget, t),
             Prepared::Single => return leave_before(cpu, op, budget, Exit::Single),
@@ -129,9 +143,8 @@ unsafe fn call_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
         }
         (*cpu).gpr[regs::RSP] = sp;
         (*cpu).push_return(back, links);
-        let indirect: Handler = call_tmp;
-        let target =
-            if std::ptr::fn_addr_eq((*op).f, indirect) { (*cpu).tmp } else { (*cpu).rip.wrapping_add((*links).delta[TAKEN] as u64) };
+        let near = (*cpu).rip.wrapping_add((*links).delta[TAKEN] as u64);
+        let target = if (*op).aux == INDIRECT { (*cpu).value } else { near };
         jump!(cpu, target, budget)
     }
 }
