@@ -95,12 +95,14 @@ impl Cpu {
 
     /// Runs the next instruction alone, all its flags live.
     pub(crate) fn run_single(&mut self) -> Exit {
-        let before = self.retired;
-        self.shadow = false;
+        let (before, shadow) = (self.retired, std::mem::take(&mut self.shadow));
         let step = self.rflags & flags::TF != 0;
         self.single = true;
         let exit = self.run_blocks(1);
         self.single = false;
+        if exit == Exit::Trap(Trap::Starved) {
+            self.shadow = shadow; // it has not begun
+        }
         if self.retired > before {
             self.rep = 0;
             if step {
