@@ -33,7 +33,7 @@ operations! {
     Cmovcc: Cmovo Cmovno Cmovb Cmovae Cmove Cmovne Cmovbe Cmova Cmovs Cmovns Cmovp Cmovnp Cmovl Cmovge Cmovle Cmovg;
     Setcc: Seto Setno Setb Setae Sete Setne Setbe Seta Sets Setns Setp Setnp Setl Setge Setle Setg;
     Widen: Cbw Cwde Cdqe; WidenPair: Cwd Cdq Cqo;
-    Xadd: Xadd; Cmpxchg: Cmpxchg; Cmpxchg8b: Cmpxchg8b;
+    Xadd: Xadd; Cmpxchg: Cmpxchg; Cmpxchg8b: Cmpxchg8b Cmpxchg16b;
     Lahf: Lahf; Sahf: Sahf;
     // Arithmetic and logic.
     Add: Add; Or: Or; Adc: Adc; Sbb: Sbb; And: And; Sub: Sub; Xor: Xor; Cmp: Cmp; Test: Test;
@@ -59,6 +59,7 @@ operations! {
     Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush;
     Int: Int; Int3: Int3; Int1: Int1; Iret: Iret Iretd Iretq; RetFar: Retf;
     Syscall: Syscall; Sysret: Sysret Sysretq; Lfs: Lfs; Lgs: Lgs; Lss: Lss; Ud: Ud0 Ud1 Ud2;
+    Fxsave: Fxsave Fxsave64; Fxrstor: Fxrstor Fxrstor64; Ldmxcsr: Ldmxcsr; Stmxcsr: Stmxcsr;
 }
 
 /// Where an operand is.

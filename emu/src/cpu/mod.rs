@@ -1,10 +1,14 @@
 //! The CPU: registers, modes, and what the engine keeps close to them.
 
-mod deliver;
+mod cpuid;
+pub(crate) mod deliver;
+mod far;
 pub(crate) mod fault;
 pub(crate) mod flags;
+mod msr;
 pub(crate) mod regs;
 mod run;
+pub(crate) mod segments;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;

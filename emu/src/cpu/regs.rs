@@ -73,3 +73,23 @@ pub(crate) mod efer {
     /// The bits that can be set.
     pub(crate) const KNOWN: u64 = SCE | LME | LMA | NXE;
 }
+
+/// DR6.
+pub(crate) mod dr6 {
+    /// An access to a debug register was caught by DR7.GD.
+    pub(crate) const BD: u64 = 1 << 13;
+    /// Bits that read as one.
+    pub(crate) const ONES: u64 = 0xffff_0ff0;
+    /// Bits that can be set.
+    pub(crate) const KNOWN: u64 = 0xe00f;
+}
+
+/// DR7.
+pub(crate) mod dr7 {
+    /// General detect: the next access to a debug register is #DB.
+    pub(crate) const GD: u64 = 1 << 13;
+    /// Bits that read as one.
+    pub(crate) const ONES: u64 = 0x400;
+    /// Bits that can be set.
+    pub(crate) const KNOWN: u64 = 0xffff_23ff;
+}

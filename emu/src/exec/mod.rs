@@ -5,6 +5,7 @@
 mod arith;
 mod bits;
 mod branch;
+mod control;
 mod mov;
 mod muldiv;
 mod operand;

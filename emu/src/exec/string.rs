@@ -1,4 +1,294 @@
-use super::{Bound, Unsupported};
+//! MOVS CMPS STOS LODS SCAS INS OUTS, with REP (SDM Vol. 2B, REP).
+//!
+//! A step does at least one iteration or faults having done none. A REP that stops in the middle leaves its registers
+//! at the iterations done. `Cpu::rep` counts them, so that each has a position of its own.
+
+use super::system::operands;
+use super::{Bound, push_slow};
 use crate::block::Builder;
-use crate::decode::Insn;
-pub(crate) fn bind(_i: &Insn, _b: &mut Builder) -> Bound { Err(Unsupported) }
+use crate::cpu::Cpu;
+use crate::cpu::fault::{Fault, Trap};
+use crate::cpu::flags::{self, Lazy};
+use crate::cpu::regs::{RAX, RCX, RDI, RDX, RSI};
+use crate::decode::{Insn, Operation as O, Rep};
+use crate::engine::slow_handler;
+use crate::mem::{Access, PAGE_BYTES, PAGE_MASK, is_canonical};
+use crate::op::{Handler, Op};
+use crate::width::{Width, by_width};
+
+/// Bits of `Op::imm`.
+const REP: u64 = 1;
+/// F2, not F3.
+const NE: u64 = 2;
+const ADDR32: u64 = 4;
+
+/// Binds a string instruction: log2 of the element size in `scale`, the source's segment in `src` (0: none).
+pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
+    let f: Handler = match i.operation {
+        O::Movs | O::MovsdOrSse => slow_handler!(movs),
+        O::Cmps | O::CmpsdOrSse => slow_handler!(cmps),
+        O::Stos => slow_handler!(stos),
+        O::Lods => slow_handler!(lods),
+        O::Scas => slow_handler!(scas),
+        O::Ins => slow_handler!(ins),
+        _ => slow_handler!(outs),
+    };
+    let rep = match i.rep {
+        Rep::None => 0,
+        Rep::Rep => REP,
+        Rep::Repne => REP | NE,
+    };
+    let imm = rep | if i.addr32 { ADDR32 } else { 0 };
+    let op = Op { imm, scale: i.mem_width.trailing_zeros() as u8, src: i.mem.seg.unwrap_or(0), ..operands(i, b) };
+    push_slow(f, op, b)
+}
+
+/// What a step did: iterations, and whether the REP ends with them.
+struct Done {
+    iterations: u64,
+    ends: bool,
+}
+
+impl Done {
+    fn more(iterations: u64) -> Self {
+        Self { iterations, ends: false }
+    }
+}
+
+/// One step of at most that many iterations.
+type Step = fn(&mut Cpu, &Op, u64) -> Result<Done, Trap>;
+
+fn repeat(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
+    if op.imm & REP == 0 {
+        return step(cpu, op, 1).map(|_| ());
+    }
+    loop {
+        let count = masked(op, cpu.gpr[RCX]);
+        if count == 0 {
+            break;
+        }
+        if cpu.rep >= cpu.rep_limit || cpu.door_break {
+            return Err(Trap::Rep);
+        }
+        let done = step(cpu, op, count.min(cpu.rep_limit - cpu.rep))?;
+        cpu.gpr[RCX] = masked(op, count - done.iterations);
+        cpu.rep += done.iterations;
+        if done.ends {
+            break;
+        }
+    }
+    cpu.rep = 0;
+    Ok(())
+}
+
+/// A register as the address size sees it.
+fn masked(op: &Op, value: u64) -> u64 {
+    if op.imm & ADDR32 != 0 { value & u64::from(u32::MAX) } else { value }
+}
+
+fn size(op: &Op) -> u64 {
+    1 << op.scale
+}
+
+/// Linear address of the source, RSI.
+fn source(cpu: &Cpu, op: &Op) -> u64 {
+    let base = if op.src == 0 { 0 } else { cpu.seg[usize::from(op.src) % 6].base };
+    base.wrapping_add(masked(op, cpu.gpr[RSI]))
+}
+
+/// Linear address of the destination, RDI.
+fn destination(cpu: &Cpu, op: &Op) -> u64 {
+    masked(op, cpu.gpr[RDI])
+}
+
+/// Moves RSI or RDI by that many elements.
+fn advance(cpu: &mut Cpu, op: &Op, register: usize, elements: u64) {
+    let bytes = elements << op.scale;
+    let value = cpu.gpr[register];
+    let moved = if cpu.rflags & flags::DF != 0 { value.wrapping_sub(bytes) } else { value.wrapping_add(bytes) };
+    cpu.gpr[register] = masked(op, moved);
+}
+
+/// Whether whole pieces of pages may be worked on: upward, addresses that do not wrap, no alignment checks.
+fn in_pieces(cpu: &Cpu, op: &Op) -> bool {
+    cpu.rflags & flags::DF == 0 && op.imm & ADDR32 == 0 && !cpu.checked()
+}
+
+/// Elements from `addr` to the end of its page.
+fn room(op: &Op, addr: u64) -> u64 {
+    (PAGE_BYTES as u64 - (addr & PAGE_MASK)) >> op.scale
+}
+
+/// Physical address of RAM at `addr`; `None` for a device.
+fn ram(cpu: &mut Cpu, addr: u64, kind: Access) -> Result<Option<u64>, Trap> {
+    if !is_canonical(addr) {
+        return Err(Fault::GP0.into());
+    }
+    let phys = cpu.page(addr, kind)?;
+    Ok(cpu.mem.is_ram(phys, 1).then_some(phys))
+}
+
+fn movs(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    repeat(cpu, op, movs_step)
+}
+
+fn movs_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
+    let n = match in_pieces(cpu, op) {
+        true => move_piece(cpu, op, most)?,
+        false => 0,
+    };
+    if n == 0 {
+        let (from, to) = (source(cpu, op), destination(cpu, op));
+        let value = cpu.load_bytes(from, 1 << op.scale)?;
+        cpu.store(to, value, 1 << op.scale, cpu.user)?;
+    }
+    let n = n.max(1);
+    advance(cpu, op, RSI, n);
+    advance(cpu, op, RDI, n);
+    Ok(Done::more(n))
+}
+
+/// Moves elements as far as both pages go; 0 if that is not possible.
+fn move_piece(cpu: &mut Cpu, op: &Op, most: u64) -> Result<u64, Trap> {
+    let (from, to) = (source(cpu, op), destination(cpu, op));
+    let mut n = most.min(room(op, from)).min(room(op, to));
+    if n == 0 {
+        return Ok(0);
+    }
+    let (Some(from), Some(to)) = (ram(cpu, from, Access::Read)?, ram(cpu, to, Access::Write)?) else { return Ok(0) };
+    // A destination just above the source repeats what lies between, element by element.
+    if to > from {
+        n = n.min((to - from) >> op.scale);
+    }
+    if n == 0 || cpu.mem.has_code(to, n << op.scale) {
+        return Ok(0);
+    }
+    cpu.mem.copy(from, to, n << op.scale);
+    Ok(n)
+}
+
+fn stos(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    repeat(cpu, op, stos_step)
+}
+
+fn stos_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
+    let to = destination(cpu, op);
+    let mut n = if in_pieces(cpu, op) { most.min(room(op, to)) } else { 0 };
+    if n > 0 {
+        match ram(cpu, to, Access::Write)? {
+            Some(phys) if !cpu.mem.has_code(phys, n << op.scale) => {
+                let value = cpu.gpr[RAX].to_le_bytes();
+                cpu.mem.fill(phys, n << op.scale, &value[..1 << op.scale]);
+            }
+            _ => n = 0,
+        }
+    }
+    if n == 0 {
+        cpu.store(to, cpu.gpr[RAX], 1 << op.scale, cpu.user)?;
+    }
+    advance(cpu, op, RDI, n.max(1));
+    Ok(Done::more(n.max(1)))
+}
+
+fn lods(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    repeat(cpu, op, |cpu, op, _| {
+        let at = source(cpu, op);
+        let value = cpu.load_bytes(at, 1 << op.scale)?;
+        cpu.set_register((RAX * 8) as u8, 1 << op.scale, value);
+        advance(cpu, op, RSI, 1);
+        Ok(Done::more(1))
+    })
+}
+
+/// Compares elements of `left` and `right` (both as long) until REPE or REPNE says stop; flags are those of the last.
+fn compare<T: Width>(op: &Op, pairs: impl Iterator<Item = (T, T)>) -> (Done, Lazy) {
+    let until_equal = op.imm & NE != 0;
+    let mut done = Done::more(0);
+    let mut last = Lazy::explicit(0);
+    for (a, b) in pairs {
+        done.iterations += 1;
+        if (a == b) == until_equal {
+            done.ends = true;
+            last = Lazy::sub(a, b);
+            break;
+        }
+        last = Lazy::sub(a, b);
+    }
+    (done, last)
+}
+
+fn elements<T: Width>(bytes: &[u8]) -> impl Iterator<Item = T> {
+    let word = |chunk: &[u8]| chunk.iter().rev().fold(0, |word, &b| word << 8 | u64::from(b));
+    bytes.chunks_exact(T::SIZE as usize).map(move |chunk| T::low(word(chunk)))
+}
+
+fn scas(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    repeat(cpu, op, |cpu, op, most| by_width!(size(op), T => scas_step::<T>(cpu, op, most)))
+}
+
+fn scas_step<T: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
+    let at = destination(cpu, op);
+    let wanted = T::low(cpu.gpr[RAX]);
+    let n = if in_pieces(cpu, op) { most.min(room(op, at)) } else { 0 };
+    let piece = if n > 0 { ram(cpu, at, Access::Read)? } else { None };
+    let (done, last) = match piece.and_then(|phys| cpu.mem.slice(phys, (n << op.scale) as usize)) {
+        Some(bytes) => compare::<T>(op, elements(bytes).map(|b| (wanted, b))),
+        None => {
+            let value = T::low(cpu.load_bytes(at, T::SIZE as u8)?);
+            compare(op, [(wanted, value)].into_iter())
+        }
+    };
+    cpu.flags = last;
+    advance(cpu, op, RDI, done.iterations);
+    Ok(done)
+}
+
+fn cmps(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    repeat(cpu, op, |cpu, op, most| by_width!(size(op), T => cmps_step::<T>(cpu, op, most)))
+}
+
+fn cmps_step<T: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
+    let (left, right) = (source(cpu, op), destination(cpu, op));
+    let n = if in_pieces(cpu, op) { most.min(room(op, left)).min(room(op, right)) } else { 0 };
+    let pieces = match n {
+        0 => None,
+        _ => ram(cpu, left, Access::Read)?.zip(ram(cpu, right, Access::Read)?),
+    };
+    let slice = |phys| cpu.mem.slice(phys, (n << op.scale) as usize);
+    let (done, last) = match pieces.and_then(|(a, b)| slice(a).zip(slice(b))) {
+        Some((a, b)) => compare::<T>(op, elements(a).zip(elements(b))),
+        None => {
+            let a = T::low(cpu.load_bytes(left, T::SIZE as u8)?);
+            let b = T::low(cpu.load_bytes(right, T::SIZE as u8)?);
+            compare(op, [(a, b)].into_iter())
+        }
+    };
+    cpu.flags = last;
+    advance(cpu, op, RSI, done.iterations);
+    advance(cpu, op, RDI, done.iterations);
+    Ok(done)
+}
+
+/// INS: the destination is checked before the port is read, which may have an effect.
+fn ins(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    repeat(cpu, op, |cpu, op, _| {
+        let (port, to, bytes) = (cpu.gpr[RDX] as u16, destination(cpu, op), 1 << op.scale);
+        cpu.check_port(port, bytes)?;
+        cpu.probe_write(to, bytes.into(), cpu.user)?;
+        let value = cpu.port_read(port, bytes)?;
+        cpu.store(to, value.into(), bytes.into(), cpu.user)?;
+        advance(cpu, op, RDI, 1);
+        Ok(Done::more(1))
+    })
+}
+
+fn outs(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    repeat(cpu, op, |cpu, op, _| {
+        let (port, from, bytes) = (cpu.gpr[RDX] as u16, source(cpu, op), 1 << op.scale);
+        cpu.check_port(port, bytes)?;
+        let value = cpu.load_bytes(from, bytes)?;
+        cpu.port_write(port, bytes, value as u32)?;
+        advance(cpu, op, RSI, 1);
+        Ok(Done::more(1))
+    })
+}

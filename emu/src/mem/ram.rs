@@ -92,6 +92,26 @@ impl Mem {
         }
     }
 
+    /// Copies RAM within one page each, as if through a buffer. The caller has dealt with decoded code at `to`.
+    pub(crate) fn copy(&mut self, from: u64, to: u64, bytes: u64) {
+        let (from, to, bytes) = (from as usize, to as usize, bytes as usize);
+        if from + bytes <= self.map.len() && to + bytes <= self.map.len() {
+            self.map.copy_within(from..from + bytes, to);
+            self.mark_dirty(to as u64);
+        }
+    }
+
+    /// Fills RAM within one page with repetitions of `pattern`. The caller has dealt with decoded code there.
+    pub(crate) fn fill(&mut self, phys: u64, bytes: u64, pattern: &[u8]) {
+        let start = phys as usize;
+        let Some(to) = self.map.get_mut(start..start + bytes as usize) else { return };
+        match pattern {
+            [byte] => to.fill(*byte),
+            _ => to.chunks_exact_mut(pattern.len()).for_each(|chunk| chunk.copy_from_slice(pattern)),
+        }
+        self.mark_dirty(phys);
+    }
+
     /// Notes a write to the page of `phys`, which lies in RAM.
     pub(crate) fn mark_dirty(&mut self, phys: u64) {
         if let Some(d) = self.dirty.get_mut((phys >> PAGE_BITS) as usize) {

@@ -122,6 +122,22 @@ impl Cpu {
         Prepared::Ready
     }
 
+    /// Physical address of the byte at a canonical `addr`, through the TLB where it knows.
+    pub(crate) fn page(&mut self, addr: u64, kind: Access) -> Result<u64, Trap> {
+        // SAFETY: `tlb` points at one of the CPU's own halves.
+        let entry = unsafe { *(*self.tlb).entry(addr) };
+        let tag = if kind == Access::Write { entry.write } else { entry.read };
+        if tag == addr & !PAGE_MASK {
+            return Ok(entry.phys | addr & PAGE_MASK);
+        }
+        let phys = self.translate(addr, kind, self.user)?.phys;
+        let code_here = kind == Access::Write && self.mem.page_has_code(phys);
+        if self.mem.is_ram(phys, 1) && !code_here && !self.checked() {
+            self.fill(addr, phys, kind);
+        }
+        Ok(phys)
+    }
+
     /// Whether every access must be looked at (alignment checking): then the TLB in use is never filled.
     pub(crate) fn checked(&self) -> bool {
         self.user && self.cr0 & cr0::AM != 0 && self.rflags & flags::AC != 0

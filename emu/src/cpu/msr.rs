@@ -1,0 +1,104 @@
+//! RDMSR and WRMSR (SDM Vol. 4).
+
+use super::Cpu;
+use super::fault::{Fault, Trap};
+use super::regs::{FS, GS, cr0, efer};
+use crate::mem::is_canonical;
+
+const TSC: u32 = 0x10;
+const PLATFORM_ID: u32 = 0x17;
+const TSC_ADJUST: u32 = 0x3b;
+const BIOS_SIGN_ID: u32 = 0x8b;
+const MTRRCAP: u32 = 0xfe;
+const SYSENTER_CS: u32 = 0x174;
+const SYSENTER_ESP: u32 = 0x175;
+const SYSENTER_EIP: u32 = 0x176;
+const MISC_ENABLE: u32 = 0x1a0;
+const PAT: u32 = 0x277;
+const EFER: u32 = 0xc000_0080;
+const STAR: u32 = 0xc000_0081;
+const LSTAR: u32 = 0xc000_0082;
+const CSTAR: u32 = 0xc000_0083;
+const FMASK: u32 = 0xc000_0084;
+const FS_BASE: u32 = 0xc000_0100;
+const GS_BASE: u32 = 0xc000_0101;
+const KERNEL_GS_BASE: u32 = 0xc000_0102;
+const TSC_AUX: u32 = 0xc000_0103;
+
+/// IA32_MISC_ENABLE as it always reads: fast strings.
+const MISC_ENABLE_VALUE: u64 = 1;
+
+fn canonical(value: u64) -> Result<u64, Trap> {
+    if is_canonical(value) { Ok(value) } else { Err(Fault::GP0.into()) }
+}
+
+fn low32(value: u64) -> Result<u32, Trap> {
+    u32::try_from(value).map_err(|_| Fault::GP0.into())
+}
+
+impl Cpu {
+    /// The time-stamp counter: guest time and what the guest added to it.
+    pub(crate) fn tsc(&mut self) -> Result<u64, Trap> {
+        Ok(self.guest_time()?.wrapping_add(self.msr.tsc_adjust))
+    }
+
+    /// RDMSR.
+    pub(crate) fn read_msr(&mut self, number: u32) -> Result<u64, Trap> {
+        let msr = &self.msr;
+        Ok(match number {
+            TSC => self.tsc()?,
+            TSC_ADJUST => msr.tsc_adjust,
+            PLATFORM_ID | BIOS_SIGN_ID | MTRRCAP => 0,
+            MISC_ENABLE => MISC_ENABLE_VALUE,
+            SYSENTER_CS => msr.sysenter_cs,
+            SYSENTER_ESP => msr.sysenter_esp,
+            SYSENTER_EIP => msr.sysenter_eip,
+            PAT => msr.pat,
+            EFER => msr.efer,
+            STAR => msr.star,
+            LSTAR => msr.lstar,
+            CSTAR => msr.cstar,
+            FMASK => msr.fmask,
+            FS_BASE => self.seg[FS].base,
+            GS_BASE => self.seg[GS].base,
+            KERNEL_GS_BASE => msr.kernel_gs_base,
+            TSC_AUX => msr.tsc_aux.into(),
+            _ => return Err(Fault::GP0.into()),
+        })
+    }
+
+    /// WRMSR.
+    pub(crate) fn write_msr(&mut self, number: u32, value: u64) -> Result<(), Trap> {
+        match number {
+            TSC => self.msr.tsc_adjust = value.wrapping_sub(self.guest_time()?),
+            TSC_ADJUST => self.msr.tsc_adjust = value,
+            BIOS_SIGN_ID | MISC_ENABLE => {}
+            SYSENTER_CS => self.msr.sysenter_cs = value,
+            SYSENTER_ESP => self.msr.sysenter_esp = canonical(value)?,
+            SYSENTER_EIP => self.msr.sysenter_eip = canonical(value)?,
+            PAT if value.to_le_bytes().iter().all(|t| matches!(t, 0 | 1 | 4..=7)) => self.msr.pat = value,
+            EFER => self.write_efer(value)?,
+            STAR => self.msr.star = value,
+            LSTAR => self.msr.lstar = canonical(value)?,
+            CSTAR => self.msr.cstar = canonical(value)?,
+            FMASK => self.msr.fmask = low32(value)?.into(),
+            FS_BASE => self.seg[FS].base = canonical(value)?,
+            GS_BASE => self.seg[GS].base = canonical(value)?,
+            KERNEL_GS_BASE => self.msr.kernel_gs_base = canonical(value)?,
+            TSC_AUX => self.msr.tsc_aux = low32(value)?,
+            _ => return Err(Fault::GP0.into()),
+        }
+        Ok(())
+    }
+
+    fn write_efer(&mut self, value: u64) -> Result<(), Trap> {
+        let old = self.msr.efer;
+        let toggles_long = (old ^ value) & efer::LME != 0 && self.cr0 & cr0::PG != 0;
+        if value & !efer::KNOWN != 0 || toggles_long {
+            return Err(Fault::GP0.into());
+        }
+        self.msr.efer = value & !efer::LMA | old & efer::LMA;
+        self.flush_tlb();
+        Ok(())
+    }
+}

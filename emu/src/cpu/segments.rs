@@ -1,0 +1,269 @@
+//! Descriptors and segment registers (SDM Vol. 3A, chapters 3 and 5), as 64-bit mode uses them.
+
+use super::Cpu;
+use super::fault::{Fault, Trap};
+use super::regs::SS;
+use crate::mem::is_canonical;
+use crate::state::Segment;
+
+/// Bits of `Segment::rights`.
+pub(crate) mod rights {
+    /// Accessed (code and data); busy (TSS).
+    pub(crate) const ACCESSED: u16 = 1 << 0;
+    /// Readable code, writable data.
+    pub(crate) const READ_WRITE: u16 = 1 << 1;
+    /// Conforming code.
+    pub(crate) const CONFORMING: u16 = 1 << 2;
+    /// Code, not data.
+    pub(crate) const CODE: u16 = 1 << 3;
+    /// Code or data, not system.
+    pub(crate) const S: u16 = 1 << 4;
+    /// Present.
+    pub(crate) const P: u16 = 1 << 7;
+    /// 64-bit code.
+    pub(crate) const L: u16 = 1 << 13;
+    /// 32-bit code.
+    pub(crate) const D: u16 = 1 << 14;
+    /// Type and S.
+    pub(crate) const TYPE: u16 = 0x1f;
+
+    /// Flat 64-bit code, DPL 0 (SYSCALL).
+    pub(crate) const FLAT_CODE: u16 = 0xa09b;
+    /// Flat writable data, DPL 0 (SYSCALL).
+    pub(crate) const FLAT_DATA: u16 = 0xc093;
+}
+
+/// System descriptor types in `rights & TYPE`.
+const LDT: u16 = 0x2;
+const TSS_AVAILABLE: u16 = 0x9;
+const TSS_BUSY: u16 = 0xb;
+
+/// A descriptor and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descriptor {
+    at: u64,
+    raw: u64,
+}
+
+impl Descriptor {
+    /// Bits 40-55 without the limit.
+    pub(crate) fn rights(self) -> u16 {
+        (self.raw >> 40) as u16 & 0xf0ff
+    }
+
+    /// Whether all of `bits` are set.
+    pub(crate) fn has(self, bits: u16) -> bool {
+        self.rights() & bits == bits
+    }
+
+    pub(crate) fn dpl(self) -> u8 {
+        (self.rights() >> 5 & 3) as u8
+    }
+
+    fn base(self) -> u64 {
+        self.raw >> 16 & 0xff_ffff | self.raw >> 56 << 24
+    }
+
+    fn limit(self) -> u32 {
+        let limit = (self.raw & 0xffff | self.raw >> 32 & 0xf_0000) as u32;
+        if self.raw >> 55 & 1 != 0 { limit << 12 | 0xfff } else { limit }
+    }
+
+    pub(crate) fn segment(self, selector: u16) -> Segment {
+        let accessed = self.rights() | if self.has(rights::S) { rights::ACCESSED } else { 0 };
+        Segment { selector, base: self.base(), limit: self.limit(), rights: accessed }
+    }
+}
+
+/// The error code of a selector.
+pub(crate) fn code(selector: u16) -> u32 {
+    u32::from(selector & !3)
+}
+
+/// Whether a selector is null.
+pub(crate) fn is_null(selector: u16) -> bool {
+    selector & !3 == 0
+}
+
+/// The null SS of an inner level in 64-bit mode.
+pub(crate) fn null_stack(cpl: u8) -> Segment {
+    Segment { selector: cpl.into(), rights: u16::from(cpl) << 5, ..Segment::default() }
+}
+
+impl Cpu {
+    /// The descriptor of a selector that is not null; `None` beyond the table.
+    fn find_descriptor(&mut self, selector: u16, bytes: u64) -> Result<Option<Descriptor>, Trap> {
+        let (base, limit) = match selector & 4 {
+            0 => (self.gdtr.base, u64::from(self.gdtr.limit)),
+            _ if self.ldtr.rights & rights::P == 0 => return Ok(None),
+            _ => (self.ldtr.base, u64::from(self.ldtr.limit)),
+        };
+        let offset = u64::from(selector & !7);
+        if offset + bytes - 1 > limit {
+            return Ok(None);
+        }
+        let at = base.wrapping_add(offset);
+        Ok(Some(Descriptor { at, raw: self.load::<8>(at, false)? }))
+    }
+
+    /// The descriptor of a selector that is not null; #GP(selector) beyond the table.
+    pub(crate) fn descriptor(&mut self, selector: u16) -> Result<Descriptor, Trap> {
+        self.find_descriptor(selector, 8)?.ok_or(Fault::gp(code(selector)).into())
+    }
+
+    /// Sets the accessed bit in the table.
+    pub(crate) fn mark_accessed(&mut self, d: Descriptor) -> Result<(), Trap> {
+        if !d.has(rights::ACCESSED) {
+            self.store(d.at + 5, u64::from(d.rights() | rights::ACCESSED), 1, false)?;
+        }
+        Ok(())
+    }
+
+    /// MOV, POP, LSS, LFS, LGS to a segment register (SDM Vol. 2B, MOV).
+    pub(crate) fn load_segment(&mut self, register: usize, selector: u16) -> Result<(), Trap> {
+        self.seg[register] = if register == SS {
+            self.stack_segment(selector, self.cpl(), Fault::gp)?
+        } else {
+            self.data_segment(selector)?
+        };
+        Ok(())
+    }
+
+    fn data_segment(&mut self, selector: u16) -> Result<Segment, Trap> {
+        if is_null(selector) {
+            return Ok(Segment { selector, ..Segment::default() });
+        }
+        let d = self.descriptor(selector)?;
+        let readable = d.has(rights::S) && (!d.has(rights::CODE) || d.has(rights::READ_WRITE));
+        let privileged = !d.has(rights::CODE | rights::CONFORMING);
+        let level = self.cpl().max((selector & 3) as u8);
+        if !readable || privileged && level > d.dpl() {
+            return Err(Fault::gp(code(selector)).into());
+        }
+        if !d.has(rights::P) {
+            return Err(Fault::np(code(selector)).into());
+        }
+        self.mark_accessed(d)?;
+        Ok(d.segment(selector))
+    }
+
+    /// Checks a selector for SS at privilege `cpl`; `bad` makes the fault for one that does not fit.
+    pub(crate) fn stack_segment(&mut self, selector: u16, cpl: u8, bad: fn(u32) -> Fault) -> Result<Segment, Trap> {
+        let rpl = (selector & 3) as u8;
+        if is_null(selector) {
+            if cpl == 3 || rpl != cpl {
+                return Err(bad(0).into());
+            }
+            return Ok(null_stack(cpl));
+        }
+        let d = self.descriptor(selector)?;
+        let writable = d.has(rights::S | rights::READ_WRITE) && !d.has(rights::CODE);
+        if !writable || rpl != cpl || d.dpl() != cpl {
+            return Err(bad(code(selector)).into());
+        }
+        if !d.has(rights::P) {
+            return Err(Fault::ss(code(selector)).into());
+        }
+        self.mark_accessed(d)?;
+        Ok(d.segment(selector))
+    }
+
+    /// Checks that `d` is present 64-bit code.
+    pub(crate) fn check_long_code(&mut self, selector: u16, d: Descriptor) -> Result<(), Trap> {
+        if !d.has(rights::P) {
+            return Err(Fault::np(code(selector)).into());
+        }
+        if !d.has(rights::L) {
+            self.note_unimplemented("compatibility mode");
+        }
+        if !d.has(rights::L) || d.has(rights::D) {
+            return Err(Fault::gp(code(selector)).into());
+        }
+        Ok(())
+    }
+
+    /// Notes something the guest asked for that this machine does not have.
+    pub(crate) fn note_unimplemented(&mut self, name: &str) {
+        let list = &mut self.cache.unimplemented;
+        if !list.iter().any(|n| n == name) {
+            list.push(name.to_owned());
+        }
+    }
+
+    /// LLDT (SDM Vol. 2A).
+    pub(crate) fn load_ldt(&mut self, selector: u16) -> Result<(), Trap> {
+        self.ldtr = match is_null(selector) {
+            true => Segment { selector, ..Segment::default() },
+            false => self.system_segment(selector, LDT)?.1,
+        };
+        Ok(())
+    }
+
+    /// LTR (SDM Vol. 2A): marks the TSS busy.
+    pub(crate) fn load_tr(&mut self, selector: u16) -> Result<(), Trap> {
+        if is_null(selector) {
+            return Err(Fault::GP0.into());
+        }
+        let (d, mut segment) = self.system_segment(selector, TSS_AVAILABLE)?;
+        segment.rights |= TSS_BUSY;
+        self.store(d.at + 5, u64::from(segment.rights & 0xff), 1, false)?;
+        self.tr = segment;
+        Ok(())
+    }
+
+    /// A 16-byte descriptor of the GDT (SDM Vol. 3A, 3.5.2).
+    fn system_segment(&mut self, selector: u16, kind: u16) -> Result<(Descriptor, Segment), Trap> {
+        let bad = Fault::gp(code(selector));
+        if selector & 4 != 0 {
+            return Err(bad.into());
+        }
+        let d = self.find_descriptor(selector, 16)?.ok_or(bad)?;
+        if d.rights() & rights::TYPE != kind {
+            return Err(bad.into());
+        }
+        if !d.has(rights::P) {
+            return Err(Fault::np(code(selector)).into());
+        }
+        let high = self.load::<8>(d.at + 8, false)?;
+        let mut segment = d.segment(selector);
+        segment.base |= high << 32;
+        if high >> 40 & 0x1f != 0 || !is_canonical(segment.base) {
+            return Err(bad.into());
+        }
+        Ok((d, segment))
+    }
+
+    /// What LAR, LSL, VERR and VERW may look at: `None` sets ZF to 0.
+    fn visible(&mut self, selector: u16, system: fn(u16) -> bool) -> Result<Option<Descriptor>, Trap> {
+        if is_null(selector) {
+            return Ok(None);
+        }
+        let Some(d) = self.find_descriptor(selector, 8)? else { return Ok(None) };
+        let valid = d.has(rights::S) || system(d.rights() & rights::TYPE);
+        let level = self.cpl().max((selector & 3) as u8);
+        let allowed = d.has(rights::S | rights::CODE | rights::CONFORMING) || level <= d.dpl();
+        Ok((valid && allowed).then_some(d))
+    }
+
+    /// LAR (SDM Vol. 2A): access rights as in the second doubleword.
+    pub(crate) fn access_rights(&mut self, selector: u16) -> Result<Option<u64>, Trap> {
+        let d = self.visible(selector, |t| matches!(t, 0x2 | 0x9 | 0xb | 0xc))?;
+        Ok(d.map(|d| d.raw >> 32 & 0x00f0_ff00))
+    }
+
+    /// LSL (SDM Vol. 2A): limit in bytes.
+    pub(crate) fn segment_limit(&mut self, selector: u16) -> Result<Option<u64>, Trap> {
+        let d = self.visible(selector, |t| matches!(t, 0x2 | 0x9 | 0xb))?;
+        Ok(d.map(|d| d.limit().into()))
+    }
+
+    /// VERR, VERW (SDM Vol. 2D).
+    pub(crate) fn verify(&mut self, selector: u16, write: bool) -> Result<bool, Trap> {
+        let d = self.visible(selector, |_| false)?;
+        Ok(d.is_some_and(|d| match (d.has(rights::CODE), write) {
+            (true, true) => false,
+            (true, false) | (false, true) => d.has(rights::READ_WRITE),
+            (false, false) => true,
+        }))
+    }
+}

@@ -1,0 +1,242 @@
+//! Control and debug registers (SDM Vol. 2B, MOV), CLTS, LMSW, SMSW, INVLPG, and the SSE state: FXSAVE, FXRSTOR,
+//! LDMXCSR, STMXCSR.
+
+use super::system::{address, operands, privileged, read, write_word};
+use super::{Bound, Unsupported, push_slow};
+use crate::block::Builder;
+use crate::cpu::Cpu;
+use crate::cpu::fault::{Fault, Trap};
+use crate::cpu::regs::{cr0, cr4, dr6, dr7, efer};
+use crate::decode::{Insn, Operand, Operation as O};
+use crate::engine::slow_handler;
+use crate::mem::PHYS_BITS;
+use crate::op::{Handler, Op};
+
+/// Binds what `system.rs` leaves.
+pub(super) fn bind(i: &Insn, b: &mut Builder) -> Bound {
+    let f: Handler = match (i.operation, i.operands[0], i.operands[1]) {
+        (O::Mov, Operand::Control(_), _) => slow_handler!(mov_to_control),
+        (O::Mov, _, Operand::Control(_)) => slow_handler!(mov_from_control),
+        (O::Mov, Operand::Debug(_), _) => slow_handler!(mov_to_debug),
+        (O::Mov, _, Operand::Debug(_)) => slow_handler!(mov_from_debug),
+        (O::Clts, ..) => slow_handler!(clts),
+        (O::Lmsw, ..) => slow_handler!(lmsw),
+        (O::Smsw, ..) => slow_handler!(smsw),
+        (O::Invlpg, ..) => slow_handler!(invlpg),
+        (O::Fxsave, ..) => slow_handler!(fxsave),
+        (O::Fxrstor, ..) => slow_handler!(fxrstor),
+        (O::Ldmxcsr, ..) => slow_handler!(ldmxcsr),
+        (O::Stmxcsr, ..) => slow_handler!(stmxcsr),
+        _ => return Err(Unsupported),
+    };
+    let op = operands(i, b);
+    push_slow(f, op, b)
+}
+
+const GP: Result<(), Trap> = Err(Trap::Fault(Fault::GP0));
+
+fn mov_from_control(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    privileged(cpu)?;
+    let value = match op.src {
+        0 => cpu.cr0,
+        2 => cpu.cr2,
+        3 => cpu.cr3,
+        4 => cpu.cr4,
+        8 => cpu.cr8,
+        _ => return Err(Fault::UD.into()),
+    };
+    cpu.set_register(op.dst, 8, value);
+    Ok(())
+}
+
+fn mov_to_control(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    privileged(cpu)?;
+    let value = cpu.register(op.src, 8);
+    match op.dst {
+        0 => write_cr0(cpu, value),
+        2 => {
+            cpu.cr2 = value;
+            Ok(())
+        }
+        3 => write_cr3(cpu, value),
+        4 => write_cr4(cpu, value),
+        8 if value > 15 => GP,
+        8 => {
+            cpu.cr8 = value;
+            Ok(())
+        }
+        _ => Err(Fault::UD.into()),
+    }
+}
+
+/// CR0 (SDM Vol. 3A, 2.5): PG stays on in 64-bit mode, ET is fixed, the unknown low bits are ignored.
+fn write_cr0(cpu: &mut Cpu, value: u64) -> Result<(), Trap> {
+    let has = |bit: u64| value & bit != 0;
+    if value >> 32 != 0 || has(cr0::PG) && !has(cr0::PE) || has(cr0::NW) && !has(cr0::CD) {
+        return GP;
+    }
+    if !has(cr0::PG) && cpu.cr0 & cr0::PG != 0 {
+        cpu.note_unimplemented("paging off");
+        return GP;
+    }
+    cpu.cr0 = value & cr0::KNOWN | cr0::ET;
+    cpu.flush_tlb();
+    Ok(())
+}
+
+fn write_cr3(cpu: &mut Cpu, value: u64) -> Result<(), Trap> {
+    if value >> PHYS_BITS != 0 {
+        return GP;
+    }
+    cpu.cr3 = value;
+    cpu.flush_tlb();
+    Ok(())
+}
+
+fn write_cr4(cpu: &mut Cpu, value: u64) -> Result<(), Trap> {
+    if value & !cr4::KNOWN != 0 || value & cr4::PAE == 0 && cpu.msr.efer & efer::LMA != 0 {
+        return GP;
+    }
+    cpu.cr4 = value;
+    cpu.flush_tlb();
+    Ok(())
+}
+
+/// The debug register that `number` names: DR4 and DR5 are DR6 and DR7 unless CR4.DE is set.
+fn debug_register(cpu: &mut Cpu, number: u8) -> Result<usize, Trap> {
+    if matches!(number, 4 | 5) && cpu.cr4 & cr4::DE != 0 || number > 7 {
+        return Err(Fault::UD.into());
+    }
+    privileged(cpu)?;
+    if cpu.dr[7] & dr7::GD != 0 {
+        cpu.dr[6] |= dr6::BD;
+        return Err(Fault::DB.into());
+    }
+    Ok(if matches!(number, 4 | 5) { number + 2 } else { number }.into())
+}
+
+fn mov_from_debug(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    let n = debug_register(cpu, op.src)?;
+    cpu.set_register(op.dst, 8, cpu.dr[n]);
+    Ok(())
+}
+
+/// Breakpoints are stored, but never hit (docs/deviations.md).
+fn mov_to_debug(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    let n = debug_register(cpu, op.dst)?;
+    let value = cpu.register(op.src, 8);
+    if n >= 6 && value >> 32 != 0 {
+        return GP;
+    }
+    cpu.dr[n] = match n {
+        6 => value & dr6::KNOWN | dr6::ONES,
+        7 => {
+            if value & 0xff != 0 {
+                cpu.note_unimplemented("hardware breakpoints");
+            }
+            value & dr7::KNOWN | dr7::ONES
+        }
+        _ => value,
+    };
+    Ok(())
+}
+
+fn clts(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
+    privileged(cpu)?;
+    cpu.cr0 &= !cr0::TS;
+    cpu.mode_changed();
+    Ok(())
+}
+
+/// LMSW: the low four bits of CR0; PE cannot be cleared.
+fn lmsw(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    privileged(cpu)?;
+    let value = read(cpu, op, op.dst, 2)?;
+    cpu.cr0 = cpu.cr0 & !0xe | value & 0xf;
+    cpu.mode_changed();
+    Ok(())
+}
+
+fn smsw(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    write_word(cpu, op, cpu.cr0)
+}
+
+/// INVLPG: forgets everything, as a large page may be cached in many small entries.
+fn invlpg(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
+    privileged(cpu)?;
+    cpu.flush_tlb();
+    Ok(())
+}
+
+/// Bits of MXCSR that can be set (MXCSR_MASK).
+const MXCSR_KNOWN: u64 = 0xffff;
+/// x87 control word after FNINIT; the rest of the x87 state is zero then.
+const FCW_RESET: u64 = 0x37f;
+/// Offsets in the FXSAVE area (SDM Vol. 1, 10.5.1).
+const FX_MXCSR: u64 = 24;
+const FX_XMM: u64 = 160;
+const FX_BYTES: u64 = 512;
+
+fn fx_address(cpu: &Cpu, op: &Op) -> Result<u64, Trap> {
+    if cpu.cr0 & (cr0::EM | cr0::TS) != 0 {
+        return Err(Fault::NM.into());
+    }
+    let at = address(cpu, op, FX_BYTES)?;
+    if at % 16 == 0 { Ok(at) } else { Err(Fault::GP0.into()) }
+}
+
+/// FXSAVE (SDM Vol. 2A): the x87 part is that after FNINIT.
+fn fxsave(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    let at = fx_address(cpu, op)?;
+    let user = cpu.user;
+    cpu.probe_write(at, FX_BYTES, user)?;
+    let mut image = [0; FX_XMM as usize + 256];
+    image[..8].copy_from_slice(&FCW_RESET.to_le_bytes());
+    image[24..32].copy_from_slice(&(u64::from(cpu.mxcsr) | MXCSR_KNOWN << 32).to_le_bytes());
+    let words = cpu.xmm.iter().flatten();
+    for (to, word) in image[FX_XMM as usize..].chunks_exact_mut(8).zip(words) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+    let bytes = if cpu.cr4 & cr4::OSFXSR != 0 { image.len() } else { FX_XMM as usize };
+    cpu.write_linear(at, &image[..bytes], user)
+}
+
+/// FXRSTOR (SDM Vol. 2A): the x87 part is not looked at.
+fn fxrstor(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    let at = fx_address(cpu, op)?;
+    let mut image = [0; FX_BYTES as usize];
+    cpu.read_linear(at, &mut image, cpu.user)?;
+    let word = |at: u64| image[at as usize..].iter().take(8).rev().fold(0, |word, &b| word << 8 | u64::from(b));
+    let mxcsr = word(FX_MXCSR) & u64::from(u32::MAX);
+    if mxcsr & !MXCSR_KNOWN != 0 {
+        return GP;
+    }
+    cpu.mxcsr = mxcsr as u32;
+    if cpu.cr4 & cr4::OSFXSR != 0 {
+        cpu.xmm = std::array::from_fn(|i| [word(FX_XMM + 16 * i as u64), word(FX_XMM + 16 * i as u64 + 8)]);
+    }
+    Ok(())
+}
+
+fn sse_usable(cpu: &Cpu) -> Result<(), Trap> {
+    if cpu.cr0 & cr0::EM != 0 || cpu.cr4 & cr4::OSFXSR == 0 {
+        return Err(Fault::UD.into());
+    }
+    if cpu.cr0 & cr0::TS != 0 { Err(Fault::NM.into()) } else { Ok(()) }
+}
+
+fn ldmxcsr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    sse_usable(cpu)?;
+    let value = read(cpu, op, op.dst, 4)?;
+    if value & !MXCSR_KNOWN != 0 {
+        return GP;
+    }
+    cpu.mxcsr = value as u32;
+    Ok(())
+}
+
+fn stmxcsr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    sse_usable(cpu)?;
+    let at = address(cpu, op, 4)?;
+    cpu.store(at, cpu.mxcsr.into(), 4, cpu.user)
+}
