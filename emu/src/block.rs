@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Exit};
 use crate::cpu::fault::{Fault, Trap};
 use crate::decode::{self, Insn};
 use crate::exec;
@@ -165,6 +165,19 @@ impl Cpu {
             self.cache.remember(rip, self.code_key, header);
         }
         Ok(Some(header))
+    }
+
+    /// The block at `rip`; null: leave the chain, `exit` says why (nothing special: the cache must be flushed first).
+    #[inline(never)]
+    pub(crate) fn resolve(&mut self) -> *const Header {
+        match self.find_block(self.rip) {
+            Ok(Some(header)) => header,
+            Ok(None) => std::ptr::null(),
+            Err(trap) => {
+                self.exit = Exit::Trap(trap);
+                std::ptr::null()
+            }
+        }
     }
 
     fn translate_code(&mut self, rip: u64) -> Result<u64, Trap> {

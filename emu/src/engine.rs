@@ -3,7 +3,7 @@
 //! With `cfg(threaded)` a handler calls the next one in tail position, which optimised builds compile to a jump.
 //! Otherwise it returns the next op to a loop (`run_chain`); handlers are the same.
 
-use crate::cpu::fault::Trap;
+use crate::cpu::fault::{Fault, Trap, vector};
 use crate::cpu::{Cpu, Exit, RETURNS, Return};
 use crate::op::{Header, Links, NEVER, Op};
 
@@ -121,6 +121,9 @@ pub(crate) unsafe fn run_ops(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 
 /// The way on when a block cannot simply be entered: not yet known, invalidated, or beyond the budget.
 ///
+/// Like every cold function that goes back into a block, it keeps nothing on the stack that outlives its last call:
+/// otherwise that call would not be a jump, and the host's stack would grow with the guest's run.
+///
 /// # Safety
 /// A handler's tail: `header` is a header, `Cpu::rip` the address it stands for.
 #[cold]
@@ -136,13 +139,9 @@ pub(crate) unsafe fn enter_cold(cpu: *mut Cpu, header: *const Op, budget: i64) -
         }
         if (*header).n == NEVER {
             let owner = (*header).owner;
-            match (*cpu).find_block((*cpu).rip) {
-                Ok(Some(found)) => header = found,
-                Ok(None) => leave!(cpu, budget), // the cache is full: the run loop flushes it
-                Err(trap) => {
-                    (*cpu).exit = Exit::Trap(trap);
-                    leave!(cpu, budget)
-                }
+            header = (*cpu).resolve();
+            if header.is_null() {
+                leave!(cpu, budget)
             }
             if !owner.is_null() && (*header).second_page == u64::MAX {
                 *owner = header;
@@ -157,54 +156,62 @@ pub(crate) unsafe fn enter_cold(cpu: *mut Cpu, header: *const Op, budget: i64) -
     }
 }
 
-/// Leaves with the instruction of `op` not retired.
+/// Leaves with the instruction of `op` not retired; `Cpu::exit` says why.
 ///
 /// # Safety
 /// A handler's tail.
 #[cold]
 #[inline(never)]
-pub(crate) unsafe fn leave_before(cpu: *mut Cpu, op: *const Op, budget: i64, exit: Exit) -> i64 {
+pub(crate) unsafe fn leave_before(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: `op` is in a block.
     unsafe {
         let header = Op::header(op);
         let budget = budget + i64::from((*header).n) - i64::from((*op).idx);
         (*cpu).rip = (*cpu).rip.wrapping_add(u64::from((*op).off));
-        (*cpu).exit = exit;
         leave!(cpu, budget)
     }
 }
 
-/// Leaves with a trap of the instruction of `op`.
-///
-/// # Safety
-/// A handler's tail.
-#[cold]
-#[inline(never)]
-pub(crate) unsafe fn trap(cpu: *mut Cpu, op: *const Op, budget: i64, trap: Trap) -> i64 {
-    // SAFETY: as the caller promises.
-    unsafe { leave_before(cpu, op, budget, Exit::Trap(trap)) }
+/// Defines cold tails that leave with a fault, so that handlers need no fourth argument for it.
+macro_rules! fault_tails {
+    ($($(#[$doc:meta])* $name:ident $fault:ident;)+) => {
+        $($(#[$doc])*
+        ///
+        /// # Safety
+        /// A handler's tail.
+        #[cold]
+        #[inline(never)]
+        pub(crate) unsafe fn $name(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+            // SAFETY: as the caller promises.
+            unsafe {
+                (*cpu).exit = Exit::Trap(Trap::Fault(Fault::$fault));
+                leave_before(cpu, op, budget)
+            }
+        })+
+    };
 }
 
-/// #DE, for handlers that have no argument to spare.
-///
-/// # Safety
-/// A handler's tail.
-#[cold]
-#[inline(never)]
-pub(crate) unsafe fn divide_error(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
-    // SAFETY: as the caller promises.
-    unsafe { trap(cpu, op, budget, Trap::Fault(crate::cpu::fault::Fault::DE)) }
+fault_tails! {
+    /// #DE.
+    divide_error DE;
+    /// #GP(0).
+    general_protection GP0;
+    /// #UD.
+    undefined UD;
+    /// #NM.
+    not_available NM;
+    /// #XM.
+    simd_exception XM;
 }
 
-/// Handler of an instruction that never executes: `Op::aux` is the vector (without an error code).
+/// Handler of an instruction that never executes: `Op::aux` is #GP or #UD.
 pub(crate) unsafe fn raise(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine with an op of a block.
     unsafe {
-        let fault = match (*op).aux {
-            crate::cpu::fault::vector::GP => crate::cpu::fault::Fault::GP0,
-            vector => crate::cpu::fault::Fault { vector, error: None, address: 0 },
-        };
-        trap(cpu, op, budget, Trap::Fault(fault))
+        match (*op).aux {
+            vector::GP => general_protection(cpu, op, budget),
+            _ => undefined(cpu, op, budget),
+        }
     }
 }
 

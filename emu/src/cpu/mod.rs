@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 use crate::block::Cache;
 use crate::bus::Bus;
 use crate::event::Door;
-use crate::mem::{Mem, Tlb};
+use crate::mem::{Mem, Parts, Tlb};
 use crate::op::{Header, Links, Op};
 use crate::state::{Msrs, Segment, Table};
 use fault::Trap;
@@ -129,6 +129,8 @@ pub(crate) struct Cpu {
     /// One op run by itself on a bounced operand (`mem/slow.rs`): header, op, return op.
     pub(crate) scratch: [std::mem::MaybeUninit<Op>; 3],
     pub(crate) bounce: [u64; 8],
+    /// Where the bounced operand is.
+    pub(crate) parts: Parts,
     pub(crate) mem: Mem,
     pub(crate) cache: Cache,
     pub(crate) bus: Bus,

@@ -10,7 +10,7 @@ use crate::boot::hand_off;
 use crate::bus::Bus;
 use crate::engine::run_chain;
 use crate::event::Power;
-use crate::mem::{Mem, PAGE_MASK, Tlb};
+use crate::mem::{Mem, PAGE_MASK, Parts, Tlb};
 use crate::state::{CpuState, Msrs, Segment, Table};
 
 impl Cpu {
@@ -62,6 +62,7 @@ impl Cpu {
             trampoline_budget: 0,
             scratch: [const { std::mem::MaybeUninit::uninit() }; 3],
             bounce: [0; 8],
+            parts: Parts::default(),
             mem: Mem::new(memory_bytes)?,
             cache: Cache::new(),
             bus,

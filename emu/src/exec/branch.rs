@@ -4,11 +4,10 @@ use super::mov::by_condition;
 use super::operand::{Form, ea, flags, form, operands, read, test};
 use super::{Bound, Unsupported, mov, system};
 use crate::block::Builder;
-use crate::cpu::fault::Fault;
 use crate::cpu::flags::{Lazy, ZF, holds_logic, holds_sub};
 use crate::cpu::{Cpu, Exit, RETURNS, offset, regs};
 use crate::decode::{Insn, Operand, Operation};
-use crate::engine::{enter, follow, go, jump, leave_before, trap};
+use crate::engine::{enter, follow, general_protection, go, jump, leave_before};
 use crate::mem::{Prepared, is_canonical, tlb_read, tlb_write};
 use crate::op::{FALL, Handler, Links, Op, TAKEN, access};
 use crate::width::{Width, by_width};
@@ -62,7 +61,7 @@ unsafe fn jmp_to<const MEM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> 
     unsafe {
         let target = target!(MEM, cpu, op, budget);
         if !is_canonical(target) {
-            return trap(cpu, op, budget, Fault::GP0.into());
+            return general_protection(cpu, op, budget);
         }
         jump!(cpu, target, budget)
     }
@@ -105,7 +104,7 @@ unsafe fn call_to<const MEM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) ->
     unsafe {
         let target = target!(MEM, cpu, op, budget);
         if !is_canonical(target) {
-            return trap(cpu, op, budget, Fault::GP0.into());
+            return general_protection(cpu, op, budget);
         }
         let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
         let back = (*cpu).rip.wrapping_add((*op).imm);
@@ -131,16 +130,14 @@ unsafe fn call_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
         let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
         match (*cpu).prepare(sp, access::WRITE | access::STACK | 3) {
             Prepared::Ready => go!(cpu, op, budget),
-            Prepared::Trap(t) => return trap(cpu, op, budget, t),
-            Prepared::Single => return leave_before(cpu, op, budget, Exit::Single),
-            Prepared::Bounce(_) => {}
+            Prepared::Leave => return leave_before(cpu, op, budget),
+            Prepared::Bounce => {}
         }
         let back = (*cpu).rip.wrapping_add((*op).imm);
-        let links: *const Links = Op::links(op);
-        let user = (*cpu).user;
-        if let Err(t) = (*cpu).store(sp, back, 8, user) {
-            return trap(cpu, op, budget, t);
+        if !(*cpu).store_stack(sp, back) {
+            return leave_before(cpu, op, budget);
         }
+        let links: *const Links = Op::links(op);
         (*cpu).gpr[regs::RSP] = sp;
         (*cpu).push_return(back, links);
         let near = (*cpu).rip.wrapping_add((*links).delta[TAKEN] as u64);
@@ -181,7 +178,7 @@ unsafe fn ret_near(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
             enter!(cpu, (*(*known).links).to[FALL], budget)
         }
         if !is_canonical(target) {
-            return trap(cpu, op, budget, Fault::GP0.into());
+            return general_protection(cpu, op, budget);
         }
         (*cpu).gpr[regs::RSP] = sp.wrapping_add((*op).imm);
         jump!(cpu, target, budget)
@@ -197,19 +194,34 @@ unsafe fn ret_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
         let sp = (*cpu).gpr[regs::RSP];
         match (*cpu).prepare(sp, (*op).access) {
             Prepared::Ready => go!(cpu, op, budget),
-            Prepared::Trap(t) => return trap(cpu, op, budget, t),
-            Prepared::Single | Prepared::Bounce(_) => {}
+            Prepared::Leave => return leave_before(cpu, op, budget),
+            Prepared::Bounce => {}
         }
-        let user = (*cpu).user;
-        let target = match (*cpu).load::<8>(sp, user) {
-            Ok(target) => target,
-            Err(t) => return trap(cpu, op, budget, t),
-        };
+        if !(*cpu).load_stack(sp) {
+            return leave_before(cpu, op, budget);
+        }
+        let target = (*cpu).value;
         if !is_canonical(target) {
-            return trap(cpu, op, budget, Fault::GP0.into());
+            return general_protection(cpu, op, budget);
         }
         (*cpu).gpr[regs::RSP] = sp.wrapping_add((*op).imm);
         jump!(cpu, target, budget)
+    }
+}
+
+impl Cpu {
+    /// Writes a return address the slow way; false: leave, `exit` is set.
+    #[inline(never)]
+    fn store_stack(&mut self, sp: u64, value: u64) -> bool {
+        let done = self.store(sp, value, 8, self.user);
+        done.map_err(|trap| self.exit = Exit::Trap(trap)).is_ok()
+    }
+
+    /// Reads a return address into `value` the slow way; false: leave, `exit` is set.
+    #[inline(never)]
+    fn load_stack(&mut self, sp: u64) -> bool {
+        let loaded = self.load::<8>(sp, self.user);
+        loaded.map(|value| self.value = value).map_err(|trap| self.exit = Exit::Trap(trap)).is_ok()
     }
 }
 

@@ -8,7 +8,7 @@ mod tlb;
 pub(crate) use paging::{Access, is_canonical};
 pub use ram::DirtySet;
 pub(crate) use ram::Mem;
-pub(crate) use slow::{Prepared, mem_miss};
+pub(crate) use slow::{Parts, Prepared, mem_miss};
 pub(crate) use tlb::{Entry, Tlb, tlb_read, tlb_write};
 
 /// Bytes in a page.

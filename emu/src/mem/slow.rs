@@ -9,26 +9,27 @@ use crate::cpu::fault::{Fault, Trap};
 use crate::cpu::flags;
 use crate::cpu::regs::cr0;
 use crate::cpu::{Cpu, Exit};
-use crate::engine::{go, leave, leave_before, return_op, run_ops, trap};
+use crate::engine::{go, leave, leave_before, return_op, run_ops};
 use crate::op::{Header, Op, access};
 
 /// The physical pieces of an operand: a second one if it crosses a page.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Parts {
     first: (u64, usize),
     second: (u64, usize),
 }
 
 /// What stands between an op and its operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Prepared {
     /// The TLB now answers: run the op again.
     Ready,
-    /// The access is not allowed.
-    Trap(Trap),
-    /// The operand overlaps decoded code: the instruction must run alone.
-    Single,
-    /// The operand must be gathered and scattered.
-    Bounce(Parts),
+    /// Leave, `Cpu::exit` says why: the access is not allowed, or the operand overlaps decoded code and the instruction
+    /// must run alone.
+    Leave,
+    /// The operand must be gathered and scattered: `Cpu::parts`.
+    Bounce,
 }
 
 /// Way on for an op whose operand at `addr` the TLB does not know.
@@ -40,26 +41,37 @@ pub(crate) enum Prepared {
 pub(crate) unsafe fn mem_miss(cpu: *mut Cpu, op: *const Op, budget: i64, addr: u64) -> i64 {
     // SAFETY: as the caller promises; no other reference to the CPU is live.
     unsafe {
-        match (*cpu).prepare(addr, (*op).access) {
+        let access = (*op).access;
+        match (*cpu).prepare(addr, access) {
             Prepared::Ready => go!(cpu, op, budget),
-            Prepared::Trap(t) => trap(cpu, op, budget, t),
-            Prepared::Single => leave_before(cpu, op, budget, Exit::Single),
-            Prepared::Bounce(_) if (*op).access & access::LEAVES != 0 => leave_before(cpu, op, budget, Exit::Single),
-            Prepared::Bounce(parts) => bounce(cpu, op, budget, addr, &parts),
+            Prepared::Leave => leave_before(cpu, op, budget),
+            Prepared::Bounce if access & access::LEAVES != 0 => {
+                (*cpu).exit = Exit::Single;
+                leave_before(cpu, op, budget)
+            }
+            Prepared::Bounce => {
+                let left = bounce(cpu, op, budget, addr);
+                if (*cpu).exit != Exit::None {
+                    leave!(cpu, left)
+                }
+                go!(cpu, op.add(1), left)
+            }
         }
     }
 }
 
-/// Runs one op on a gathered operand.
+/// Runs one op on a gathered operand; returns the budget left.
 ///
 /// # Safety
 /// As for `mem_miss`.
-unsafe fn bounce(cpu: *mut Cpu, op: *const Op, budget: i64, addr: u64, parts: &Parts) -> i64 {
+#[inline(never)]
+unsafe fn bounce(cpu: *mut Cpu, op: *const Op, budget: i64, addr: u64) -> i64 {
     // SAFETY: the op reads and writes only the bounce buffer through the entry set here, and runs to `return_op`.
     unsafe {
         let access = (*op).access;
         let size = 1u64 << (access & access::LOG);
-        (*cpu).gather(parts, access);
+        let parts = (*cpu).parts;
+        (*cpu).gather(&parts, access);
         let buffer = (&raw mut (*cpu).bounce).cast::<u8>();
         let page = addr.wrapping_add(size - 1) & !PAGE_MASK;
         let addend = buffer.expose_provenance().wrapping_sub(addr as usize);
@@ -71,13 +83,10 @@ unsafe fn bounce(cpu: *mut Cpu, op: *const Op, budget: i64, addr: u64, parts: &P
         scratch.add(2).write(Op { f: return_op, ..*op });
         let budget = run_one(cpu, scratch.add(1), budget);
         slot.write(saved);
-        if (*cpu).exit != Exit::None {
-            leave!(cpu, budget)
+        if (*cpu).exit == Exit::None && access & access::WRITE != 0 {
+            (*cpu).scatter(&parts);
         }
-        if access & access::WRITE != 0 {
-            (*cpu).scatter(parts);
-        }
-        go!(cpu, op.add(1), budget)
+        budget
     }
 }
 
@@ -89,28 +98,35 @@ unsafe fn run_one(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 
 impl Cpu {
     /// Checks an access and makes it possible: see `Prepared`.
+    #[inline(never)]
     pub(crate) fn prepare(&mut self, addr: u64, code: u8) -> Prepared {
         let size = 1u64 << (code & access::LOG);
         let kind = if code & access::WRITE != 0 { Access::Write } else { Access::Read };
         let parts = match self.locate(addr, size, kind, self.user, code & access::STACK != 0) {
             Ok(parts) => parts,
-            Err(trap) => return Prepared::Trap(trap),
+            Err(trap) => {
+                self.exit = Exit::Trap(trap);
+                return Prepared::Leave;
+            }
         };
         let (phys, _) = parts.first;
         if parts.second.1 == 0 && !self.checked() && self.mem.is_ram(phys, size) {
             let code_here = kind == Access::Write && self.mem.page_has_code(phys);
             if !code_here {
-                return self.fill(addr, phys, kind);
+                self.fill(addr, phys, kind);
+                return Prepared::Ready;
             }
         }
         let hits = |&(phys, length): &(u64, usize)| length > 0 && self.mem.has_code(phys, length as u64);
         if kind == Access::Write && !self.single && [parts.first, parts.second].iter().any(hits) {
-            return Prepared::Single;
+            self.exit = Exit::Single;
+            return Prepared::Leave;
         }
-        Prepared::Bounce(parts)
+        self.parts = parts;
+        Prepared::Bounce
     }
 
-    fn fill(&mut self, addr: u64, phys: u64, kind: Access) -> Prepared {
+    fn fill(&mut self, addr: u64, phys: u64, kind: Access) {
         let write = kind == Access::Write;
         if write {
             self.mem.mark_dirty(phys);
@@ -119,7 +135,6 @@ impl Cpu {
         let entry = Entry::new(addr, phys, host, write);
         // SAFETY: `tlb` points at one of the CPU's own halves.
         unsafe { *(*self.tlb).entry(addr) = entry };
-        Prepared::Ready
     }
 
     /// Physical address of the byte at a canonical `addr`, through the TLB where it knows.
