@@ -102,14 +102,8 @@ impl Cpu {
         let resume = source == Source::Exception && vector != vector::DB || source == Source::External && self.rep > 0;
         let pushed = self.rflags_all() | if resume { flags::RF } else { 0 };
         let selector = |segment: usize, cpu: &Self| u64::from(cpu.seg[segment].selector);
-        let frame = [
-            error.unwrap_or(0).into(),
-            self.rip,
-            selector(CS, self),
-            pushed,
-            self.gpr[RSP],
-            selector(SS, self),
-        ];
+        let frame =
+            [error.unwrap_or(0).into(), self.rip, selector(CS, self), pushed, self.gpr[RSP], selector(SS, self)];
         let sp = self.push_frame(top, &frame[usize::from(error.is_none())..], cpl, ext)?;
         self.mark_accessed(code)?;
 

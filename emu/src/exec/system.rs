@@ -164,7 +164,7 @@ impl Cpu {
         let shift = 8 * (offset % 8);
         *register = match bytes {
             4 | 8 => value & mask,
-            _ => *register & !(mask << shift) | (value & mask) << shift,
+            _ => *register & !(mask << shift) | ((value & mask) << shift),
         };
     }
 
@@ -547,4 +547,3 @@ fn cmpxchg_16(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     cpu.set_zero(equal);
     Ok(())
 }
-

@@ -1,0 +1,300 @@
+//! What the SDM says about faults, their delivery, and REP, on hand-assembled code.
+
+use std::ops::ControlFlow;
+
+use emu::{
+    ClockMode, CpuState, Door, Machine, MachineConfig, MachineState, Output, Position, Power, Query, Stop, Table, Until,
+};
+
+struct Closed;
+
+impl Door for Closed {
+    fn query(&mut self, _at: Position, _query: Query) -> Option<u64> {
+        None
+    }
+    fn output(&mut self, _at: Position, _number: u64, _output: Output) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+    fn interrupt(&mut self, _at: Position, _vector: u8) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+const CODE: u64 = 0x1_0000;
+const HANDLER: u64 = 0x1_1000;
+const IDT: u64 = 0x1_2000;
+const STACK: u64 = 0x1_8000;
+const TSS_BASE: u64 = 0x1_9000;
+const RING0: u64 = 0x1_a000;
+/// Addresses from here are mapped by the 4 KiB entries at `PAGES`.
+const WINDOW: u64 = 0x20_0000;
+const PAGES: u64 = 0x1_b000;
+const FRAME: u64 = 0x2_0000;
+
+const PF: u64 = 14;
+const DF: u64 = 8;
+
+/// A machine with 2 MiB identity-mapped for everyone, a window of small pages, and handlers that halt.
+struct Guest {
+    machine: Machine,
+    state: MachineState,
+}
+
+impl Guest {
+    fn new(code: &[u8]) -> Self {
+        let config = MachineConfig { memory_bytes: 4 << 20, clock: ClockMode::Host, epoch_s: 0 };
+        let machine = Machine::new(config).unwrap();
+        let mut state = machine.state();
+        state.cpu = CpuState::handed_off(CODE);
+        state.cpu.gpr[4] = STACK;
+        state.cpu.idtr = Table { base: IDT, limit: 0xfff };
+        state.cpu.msr.efer |= 1 << 11;
+        let mut guest = Self { machine, state };
+        guest.write(CODE, code);
+        guest.write(HANDLER, &[0xf4]);
+        guest.words(0x1000, &[0x2007]);
+        guest.words(0x2000, &[0x3007]);
+        guest.words(0x3000, &[0x87, PAGES | 7]);
+        guest.words(0x7000, &[0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff]);
+        guest.words(0x7018, &[0x00cf_f300_0000_ffff, 0x00af_fb00_0000_ffff]);
+        guest
+    }
+
+    fn write(&mut self, at: u64, data: &[u8]) {
+        for (at, byte) in (at..).zip(data) {
+            let pfn = u32::try_from(at >> 12).unwrap();
+            let mut page = *self.machine.page(pfn);
+            page[(at & 0xfff) as usize] = *byte;
+            self.machine.write_page(pfn, &page);
+        }
+    }
+
+    fn words(&mut self, at: u64, words: &[u64]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        self.write(at, &bytes);
+    }
+
+    fn read(&self, at: u64, bytes: usize) -> Vec<u8> {
+        self.machine.page(u32::try_from(at >> 12).unwrap())[(at & 0xfff) as usize..][..bytes].to_vec()
+    }
+
+    fn word(&self, at: u64) -> u64 {
+        u64::from_le_bytes(self.read(at, 8).try_into().unwrap())
+    }
+
+    /// An interrupt gate to `HANDLER`.
+    fn gate(&mut self, vector: u64, ist: u64) {
+        let low = HANDLER & 0xffff | 0x08 << 16 | ist << 32 | 0x8e << 40 | (HANDLER >> 16) << 48;
+        self.words(IDT + 16 * vector, &[low, 0]);
+    }
+
+    fn enter_ring3(&mut self) {
+        let cpu = &mut self.state.cpu;
+        cpu.seg[1] = emu::Segment { selector: 0x23, base: 0, limit: u32::MAX, rights: 0xa0fb };
+        cpu.seg[2] = emu::Segment { selector: 0x1b, base: 0, limit: u32::MAX, rights: 0xc0f3 };
+        cpu.tr = emu::Segment { selector: 0x28, base: TSS_BASE, limit: 103, rights: 0x8b };
+        self.words(TSS_BASE + 4, &[RING0]);
+    }
+
+    fn start(&mut self) {
+        self.machine.set_state(&self.state);
+    }
+
+    fn run(&mut self) -> Stop {
+        self.start();
+        self.machine.run(Until::About(1000), &mut Closed)
+    }
+
+    fn to(&mut self, retired: u64, rep: u64) -> CpuState {
+        assert_eq!(self.machine.run(Until::Exactly(Position { retired, rep }), &mut Closed), Stop::Limit);
+        assert_eq!(self.machine.position(), Position { retired, rep });
+        self.machine.state().cpu
+    }
+}
+
+const P: u64 = 1;
+const W: u64 = 2;
+const U: u64 = 4;
+const NX: u64 = 1 << 63;
+const RESERVED: u64 = 1 << 51;
+
+const LOAD: &[u8] = &[0x48, 0x8b, 0x07]; // mov rax, [rdi]
+const STORE: &[u8] = &[0x48, 0x89, 0x07]; // mov [rdi], rax
+const JUMP: &[u8] = &[0xff, 0xe7]; // jmp rdi
+
+#[test]
+fn page_fault_error_codes() {
+    // (entry bits, code, ring 3, error code)
+    let cases = [
+        (0, LOAD, false, 0),
+        (0, STORE, false, 2),
+        (0, JUMP, false, 0x10),
+        (0, LOAD, true, 4),
+        (0, STORE, true, 6),
+        (0, JUMP, true, 0x14),
+        (P, STORE, false, 3),
+        (P | W, LOAD, true, 5),
+        (P | W, STORE, true, 7),
+        (P | U, STORE, true, 7),
+        (P | W, JUMP, true, 0x15),
+        (P | W | U | NX, JUMP, false, 0x11),
+        (P | W | U | NX, JUMP, true, 0x15),
+        (P | W | U | RESERVED, LOAD, false, 9),
+        (P | W | U | RESERVED, STORE, true, 0xf),
+        (P | W | U | RESERVED, JUMP, true, 0x1d),
+    ];
+    for (bits, code, user, error) in cases {
+        let mut guest = Guest::new(code);
+        guest.words(PAGES, &[FRAME | bits]);
+        guest.gate(PF, 0);
+        if user {
+            guest.enter_ring3();
+        }
+        guest.state.cpu.gpr[7] = WINDOW + 8;
+        assert_eq!(guest.run(), Stop::Off(Power::Dead));
+        let cpu = guest.machine.state().cpu;
+        let top = if user { RING0 } else { STACK };
+        let what = format!("entry {bits:#x}, {code:x?}, user {user}");
+        assert_eq!(guest.word(top - 48), error, "{what}");
+        assert_eq!(cpu.cr2, WINDOW + 8, "{what}");
+        assert_eq!(cpu.gpr[4], top - 48, "{what}");
+        let (rip, retired) = if code == JUMP { (WINDOW + 8, 2) } else { (CODE, 1) };
+        assert_eq!(guest.word(top - 40), rip, "{what}");
+        assert_eq!(guest.word(top - 24), 0x1_0002, "RF is pushed as 1, {what}");
+        assert_eq!(guest.word(top - 16), STACK, "{what}");
+        assert_eq!(guest.machine.position().retired, retired, "{what}");
+        assert_eq!(cpu.seg[2].selector, if user { 0 } else { 0x10 }, "{what}");
+    }
+}
+
+#[test]
+fn accessed_and_dirty_bits() {
+    for (code, bits) in [(LOAD, 0x20), (STORE, 0x60)] {
+        let mut guest = Guest::new(&[code, &[0xf4]].concat());
+        guest.words(PAGES, &[FRAME | P | W]);
+        guest.state.cpu.gpr[7] = WINDOW;
+        guest.run();
+        assert_eq!(guest.word(PAGES), FRAME | P | W | bits);
+        assert_eq!(guest.word(0x1000), 0x2027);
+    }
+}
+
+#[test]
+fn a_fault_in_the_delivery_of_a_page_fault_is_a_double_fault_on_its_ist_stack() {
+    let mut guest = Guest::new(LOAD);
+    guest.gate(DF, 1);
+    guest.words(TSS_BASE + 36, &[RING0 + 8]);
+    guest.state.cpu.tr = emu::Segment { selector: 0x28, base: TSS_BASE, limit: 103, rights: 0x8b };
+    guest.state.cpu.gpr[7] = WINDOW;
+    assert_eq!(guest.run(), Stop::Off(Power::Dead));
+    assert_eq!(guest.machine.state().cpu.gpr[4], RING0 - 48, "aligned down to 16 bytes");
+    assert_eq!((guest.word(RING0 - 48), guest.word(RING0 - 40)), (0, CODE));
+}
+
+#[test]
+fn a_fault_in_the_delivery_of_a_double_fault_ends_the_machine() {
+    let mut guest = Guest::new(LOAD);
+    guest.state.cpu.gpr[7] = WINDOW;
+    assert_eq!(guest.run(), Stop::Off(Power::TripleFault));
+    assert_eq!(guest.machine.position(), Position { retired: 0, rep: 1 });
+}
+
+#[test]
+fn a_delivery_that_cannot_push_changes_nothing_but_the_fault() {
+    // The stack's upper page is not there: #PF, #PF, #DF, end.
+    let mut guest = Guest::new(&[0x0f, 0x0b]);
+    for vector in [6, PF, DF] {
+        guest.gate(vector, 0);
+    }
+    guest.words(PAGES, &[FRAME | P | W]);
+    guest.state.cpu.gpr[4] = WINDOW + 0x1010;
+    assert_eq!(guest.run(), Stop::Off(Power::TripleFault));
+    let cpu = guest.machine.state().cpu;
+    assert_eq!((cpu.rip, cpu.gpr[4]), (CODE, WINDOW + 0x1010));
+    assert_eq!(cpu.cr2, WINDOW + 0x1008, "the first word pushed");
+    assert!(guest.read(FRAME, 4096).iter().all(|&b| b == 0));
+}
+
+#[test]
+fn sti_holds_interrupts_off_for_one_instruction() {
+    let mut guest = Guest::new(&[0xfb, 0x90, 0xfb, 0x90]); // sti; nop; sti; nop
+    guest.start();
+    assert!(guest.to(1, 0).shadow);
+    assert!(!guest.to(2, 0).shadow);
+    assert!(!guest.to(3, 0).shadow, "it was on already");
+}
+
+#[test]
+fn every_iteration_of_a_rep_has_a_position() {
+    let mut guest = Guest::new(&[0x90, 0xf3, 0xa4, 0x90]); // nop; rep movsb; nop
+    guest.write(FRAME, b"0123456789");
+    let cpu = &mut guest.state.cpu;
+    (cpu.gpr[1], cpu.gpr[6], cpu.gpr[7]) = (10, FRAME, FRAME + 0x100);
+    guest.start();
+    for rep in [1, 4, 9] {
+        let cpu = guest.to(1, rep);
+        assert_eq!((cpu.gpr[1], cpu.gpr[6], cpu.rip), (10 - rep, FRAME + rep, CODE + 1));
+        assert_eq!(guest.read(FRAME + 0x100, 10)[rep as usize..], vec![0; 10 - rep as usize]);
+    }
+    assert_eq!(guest.to(2, 0).gpr[1], 0);
+    assert_eq!(guest.read(FRAME + 0x100, 10), b"0123456789");
+    assert_eq!(guest.to(3, 0).rip, CODE + 4);
+}
+
+#[test]
+fn a_rep_that_faults_keeps_what_it_did() {
+    let mut guest = Guest::new(&[0xf3, 0x48, 0xab]); // rep stosq
+    guest.words(PAGES, &[FRAME | P | W]);
+    guest.gate(PF, 0);
+    let cpu = &mut guest.state.cpu;
+    (cpu.gpr[0], cpu.gpr[1], cpu.gpr[7]) = (7, 6, WINDOW + 0xff0);
+    assert_eq!(guest.run(), Stop::Off(Power::Dead));
+    let cpu = guest.machine.state().cpu;
+    assert_eq!((cpu.gpr[1], cpu.gpr[7], cpu.cr2), (4, WINDOW + 0x1000, WINDOW + 0x1000));
+    assert_eq!((guest.word(FRAME + 0xff0), guest.word(FRAME + 0xff8)), (7, 7));
+    assert_eq!(guest.word(STACK - 40), CODE);
+}
+
+#[test]
+fn overlapping_moves_go_element_by_element() {
+    for (prefix, log) in [(&[][..], 0), (&[0x66][..], 1), (&[0x48][..], 3)] {
+        for distance in 1..20u64 {
+            let opcode = if log == 0 { 0xa4 } else { 0xa5 };
+            let mut guest = Guest::new(&[&[0xf3], prefix, &[opcode, 0xf4]].concat());
+            let (count, size) = (40u64, 1usize << log);
+            let mut expected: Vec<u8> = (0..=255).collect();
+            guest.write(FRAME, &expected);
+            guest.write(FRAME + 256, &expected);
+            expected.extend_from_within(..);
+            for i in 0..count as usize {
+                expected.copy_within(i * size..(i + 1) * size, i * size + distance as usize);
+            }
+            let cpu = &mut guest.state.cpu;
+            (cpu.gpr[1], cpu.gpr[6], cpu.gpr[7]) = (count, FRAME, FRAME + distance);
+            guest.run();
+            assert_eq!(guest.read(FRAME, 512), expected, "size {size}, distance {distance}");
+        }
+    }
+}
+
+#[test]
+fn comparisons_stop_where_they_should() {
+    // repe cmpsb, repne scasb over a page border
+    let mut guest = Guest::new(&[0xf3, 0xa6, 0xf4]);
+    guest.write(FRAME + 0xffa, b"abcdefghij");
+    guest.write(FRAME + 0x3ff0, b"abcdefgHij");
+    let cpu = &mut guest.state.cpu;
+    (cpu.gpr[1], cpu.gpr[6], cpu.gpr[7]) = (10, FRAME + 0xffa, FRAME + 0x3ff0);
+    guest.run();
+    let cpu = guest.machine.state().cpu;
+    assert_eq!((cpu.gpr[1], cpu.gpr[6]), (2, FRAME + 0xffa + 8));
+    assert_eq!(cpu.rflags & 0x41, 0, "'h' is above 'H'");
+
+    let mut guest = Guest::new(&[0xf2, 0xae, 0xf4]);
+    guest.write(FRAME + 0xffa, b"abcdefghij\0");
+    let cpu = &mut guest.state.cpu;
+    (cpu.gpr[1], cpu.gpr[7]) = (u64::MAX, FRAME + 0xffa);
+    guest.run();
+    let cpu = guest.machine.state().cpu;
+    assert_eq!((!cpu.gpr[1] - 1, cpu.rflags & 0x40), (10, 0x40), "strlen");
+}
