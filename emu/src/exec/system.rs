@@ -170,7 +170,7 @@ impl Cpu {
 
     /// Sets ZF, leaves the other flags.
     fn set_zero(&mut self, zero: bool) {
-        self.flags = Lazy::explicit(self.flags.get() & !flags::ZF | u64::from(zero) * flags::ZF);
+        self.flags = Lazy::explicit(self.flags.get() & !flags::ZF | if zero { flags::ZF } else { 0 });
     }
 
     fn io_privileged(&self) -> bool {
