@@ -38,6 +38,11 @@ impl Parts {
         if biased < 1 {
             // Tiny is what would be below the least normal number even after rounding (SDM Vol. 1, 4.9.1.5).
             let tiny = biased + ((kept >> (F::FRAC + 1)) as i32) < 1;
+            if tiny && !env.is_masked(mxcsr::UE) {
+                // The result goes nowhere; it counts as inexact if it is so apart from its exponent.
+                env.raise(mxcsr::UE | if inexact { mxcsr::PE } else { 0 });
+                return sign;
+            }
             return sign | self.round_denormal::<F>(env, tiny);
         }
         let bits = ((biased as u64) << F::FRAC) + (kept - (1 << F::FRAC));
@@ -53,18 +58,14 @@ impl Parts {
     }
 
     fn round_denormal<F: Format>(self, env: &mut Env, tiny: bool) -> u64 {
-        let masked = env.is_masked(mxcsr::UE);
-        if tiny && masked && env.mxcsr & mxcsr::FTZ != 0 {
+        if tiny && env.mxcsr & mxcsr::FTZ != 0 {
             env.raise(mxcsr::UE | mxcsr::PE);
             return 0;
         }
         let sig = shift_jam(u128::from(self.sig), (1 - F::BIAS - self.exp) as u32) as u64;
         let (kept, inexact) = round_off(self.sign, sig, 63 - F::FRAC, env.rounding());
         if inexact {
-            env.raise(mxcsr::PE);
-        }
-        if tiny && (inexact || !masked) {
-            env.raise(mxcsr::UE);
+            env.raise(mxcsr::PE | if tiny { mxcsr::UE } else { 0 });
         }
         kept
     }
