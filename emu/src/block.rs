@@ -316,12 +316,14 @@ pub(crate) struct Builder {
     start: u64,
     links: Option<[i64; 2]>,
     ended: bool,
+    /// An SSE instruction has been added.
+    sse: bool,
 }
 
 impl Builder {
     fn new(single: bool, start: u64) -> Self {
         let header = Op { f: crate::engine::return_op, ..Self::blank() };
-        Self { ops: vec![header], idx: 0, off: 0, len: 0, single, start, links: None, ended: false }
+        Self { ops: vec![header], idx: 0, off: 0, len: 0, single, start, links: None, ended: false, sse: false }
     }
 
     /// An op with no operands.
@@ -359,6 +361,11 @@ impl Builder {
     /// The current instruction's bytes end here, counted from the block's first byte.
     pub(crate) fn end_off(&self) -> i64 {
         i64::from(self.off) + i64::from(self.len)
+    }
+
+    /// Whether the current instruction is the block's first of SSE.
+    pub(crate) fn first_sse(&mut self) -> bool {
+        !std::mem::replace(&mut self.sse, true)
     }
 
     /// The op just pushed ends the block with links: distances from the block's first byte.

@@ -12,6 +12,11 @@ macro_rules! operations {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Operation {
             $($name,)+
+            /// SSE and SSE2, by family.
+            SseMove(SseMove),
+            SseInt(SseInt),
+            SseFloat(SseFloat),
+            SseConvert(SseConvert),
             /// Not an instruction of this machine: #UD.
             Invalid,
         }
@@ -20,7 +25,7 @@ macro_rules! operations {
             fn of(mnemonic: Mnemonic) -> Self {
                 match mnemonic {
                     $($(Mnemonic::$mnemonic)|+ => Self::$name,)+
-                    _ => Self::Invalid,
+                    _ => Self::sse(mnemonic).unwrap_or(Self::Invalid),
                 }
             }
         }
@@ -60,6 +65,50 @@ operations! {
     Int: Int; Int3: Int3; Int1: Int1; Iret: Iret Iretd Iretq; RetFar: Retf;
     Syscall: Syscall; Sysret: Sysret Sysretq; Lfs: Lfs; Lgs: Lgs; Lss: Lss; Ud: Ud0 Ud1 Ud2;
     Fxsave: Fxsave Fxsave64; Fxrstor: Fxrstor Fxrstor64; Ldmxcsr: Ldmxcsr; Stmxcsr: Stmxcsr;
+}
+
+/// The lists of the SSE families: an operation for each mnemonic. Forms on MMX registers share some of the mnemonics.
+macro_rules! sse_operations {
+    ($($(#[$doc:meta])+ $family:ident: $($name:ident)+;)+) => {
+        $($(#[$doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum $family {
+            $($name,)+
+        })+
+
+        impl Operation {
+            fn sse(mnemonic: Mnemonic) -> Option<Self> {
+                match mnemonic {
+                    $($(Mnemonic::$name => Some(Self::$family($family::$name)),)+)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+sse_operations! {
+    /// Moves (`exec::sse::mov`).
+    SseMove: Movaps Movapd Movdqa Movups Movupd Movdqu Movntps Movntpd Movntdq Movnti Maskmovdqu
+        Movss Movsd Movd Movq Movlps Movlpd Movhps Movhpd Movlhps Movhlps
+        Movmskps Movmskpd Pmovmskb Pextrw Pinsrw;
+    /// Packed integers (`exec::sse::int`).
+    SseInt: Paddb Paddw Paddd Paddq Psubb Psubw Psubd Psubq
+        Paddsb Paddsw Paddusb Paddusw Psubsb Psubsw Psubusb Psubusw
+        Pmullw Pmulhw Pmulhuw Pmuludq Pmaddwd Psadbw Pavgb Pavgw Pminub Pmaxub Pminsw Pmaxsw
+        Pcmpeqb Pcmpeqw Pcmpeqd Pcmpgtb Pcmpgtw Pcmpgtd Pand Pandn Por Pxor
+        Psllw Pslld Psllq Psrlw Psrld Psrlq Psraw Psrad Pslldq Psrldq
+        Punpcklbw Punpcklwd Punpckldq Punpcklqdq Punpckhbw Punpckhwd Punpckhdq Punpckhqdq
+        Packsswb Packssdw Packuswb Pshufd Pshuflw Pshufhw;
+    /// Floating point (`exec::sse::float`).
+    SseFloat: Addps Addpd Addss Addsd Subps Subpd Subss Subsd Mulps Mulpd Mulss Mulsd Divps Divpd Divss Divsd
+        Minps Minpd Minss Minsd Maxps Maxpd Maxss Maxsd Sqrtps Sqrtpd Sqrtss Sqrtsd Rcpps Rcpss Rsqrtps Rsqrtss
+        Cmpps Cmppd Cmpss Cmpsd Comiss Comisd Ucomiss Ucomisd
+        Andps Andpd Andnps Andnpd Orps Orpd Xorps Xorpd
+        Unpcklps Unpcklpd Unpckhps Unpckhpd Shufps Shufpd;
+    /// Conversions (`exec::sse::convert`).
+    SseConvert: Cvtsi2ss Cvtsi2sd Cvtss2si Cvtsd2si Cvttss2si Cvttsd2si
+        Cvtps2dq Cvttps2dq Cvtpd2dq Cvttpd2dq Cvtdq2ps Cvtdq2pd Cvtps2pd Cvtpd2ps Cvtss2sd Cvtsd2ss;
 }
 
 /// Where an operand is.

@@ -6,6 +6,7 @@
 //! | `event`, `position`, `config`, `state` | what crosses the border, as plain data |
 //! | `engine`, `op`, `block`, `decode` | guest code as blocks of threaded ops |
 //! | `exec`, `alu`, `width` | what instructions do |
+//! | `lanes`, `fp` | the same for vectors and for floating point |
 //! | `cpu` | registers, modes, faults and their delivery |
 //! | `mem` | RAM, paging, TLB |
 //! | `bus`, `dev`, `clock` | chips and time |
@@ -32,6 +33,8 @@ pub mod dev;
 mod engine;
 mod event;
 mod exec;
+mod fp;
+mod lanes;
 mod machine;
 mod mem;
 mod op;

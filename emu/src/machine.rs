@@ -55,6 +55,12 @@ impl Machine {
         Ok(Self { config, cpu })
     }
 
+    /// The CPU, for tests of what the machine does not show.
+    #[cfg(test)]
+    pub(crate) fn cpu(&mut self) -> &mut Cpu {
+        &mut self.cpu
+    }
+
     /// Its configuration.
     #[must_use]
     pub fn config(&self) -> &MachineConfig {

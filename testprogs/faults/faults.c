@@ -137,7 +137,7 @@ static void protection(void) {
     CHECK("#GP INVLPG in ring 3", privileged_invlpg, page(USER_READ), USER, GP, 0);
     CHECK("#GP CLTS in ring 3", privileged_clts, 0, USER, GP, 0);
     CHECK("#GP SWAPGS in ring 3", privileged_swapgs, 0, USER, GP, 0);
-    CHECK("#GP SYSRET in ring 3", privileged_sysret, 0, USER, GP, 0);
+    CHECK("#UD SYSRET in ring 3 while EFER.SCE=0", privileged_sysret, 0, USER, UD, 0);
     CHECK("#GP IN in ring 3", privileged_in, 0, USER, GP, 0);
     CHECK("#GP OUT in ring 3", privileged_out, 0, USER, GP, 0);
 }
@@ -240,6 +240,7 @@ static void system_calls(void) {
     write_msr(MSR_LSTAR, (uint64_t)syscall_entry);
     write_msr(MSR_FMASK, 0x200);
     write_msr(MSR_EFER, read_msr(MSR_EFER) | EFER_SCE);
+    CHECK("#GP SYSRET in ring 3", privileged_sysret, 0, USER, GP, 0);
 
     // SYSRET into ring 3, there SYSCALL twice, then INT 0x80 to get out again.
     const char *user = address_in(USER, call_system_twice), *behind = address_in(USER, call_system_twice_at);

@@ -26,6 +26,8 @@ use flags::Lazy;
 pub(crate) mod offset {
     /// RSP.
     pub(crate) const RSP: u8 = 4 * 8;
+    /// RDI.
+    pub(crate) const RDI: u8 = 7 * 8;
     /// Always zero: "no base", "no index".
     pub(crate) const ZERO: u8 = 128;
     /// Effective address or value handed from one op of an instruction to the next.

@@ -10,13 +10,14 @@ mod mov;
 mod muldiv;
 mod operand;
 mod shift;
+mod sse;
 mod stack;
 mod string;
 mod system;
 
 use crate::block::Builder;
 use crate::cpu::fault::vector;
-use crate::decode::{Insn, Operation as O};
+use crate::decode::{Insn, Operation as O, SseFloat, SseMove};
 use crate::op::{Handler, Op};
 
 /// The operand form is not one that the family implements.
@@ -105,7 +106,12 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::Leave => stack::leave(i, b),
         O::Movs | O::Cmps | O::Stos | O::Lods | O::Scas | O::Ins | O::Outs => string::bind(i, b),
         O::MovsdOrSse | O::CmpsdOrSse if i.is_string() => string::bind(i, b),
-        O::MovsdOrSse | O::CmpsdOrSse => Err(Unsupported),
+        O::MovsdOrSse => sse::mov::bind(SseMove::Movsd, i, b),
+        O::CmpsdOrSse => sse::float::bind(SseFloat::Cmpsd, i, b),
+        O::SseMove(op) => sse::mov::bind(op, i, b),
+        O::SseInt(op) => sse::int::bind(op, i, b),
+        O::SseFloat(op) => sse::float::bind(op, i, b),
+        O::SseConvert(op) => sse::convert::bind(op, i, b),
         O::Nop => {
             b.push(Op { f: mov::nop, ..Builder::blank() });
             Ok(())

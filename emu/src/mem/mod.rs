@@ -9,7 +9,7 @@ pub(crate) use paging::{Access, is_canonical};
 pub use ram::DirtySet;
 pub(crate) use ram::Mem;
 pub(crate) use slow::{Parts, Prepared, mem_miss};
-pub(crate) use tlb::{Entry, Tlb, tlb_read, tlb_write};
+pub(crate) use tlb::{Cell, Entry, Tlb, tlb_read, tlb_write};
 
 /// Bytes in a page.
 pub const PAGE_BYTES: usize = 4096;

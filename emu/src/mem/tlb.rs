@@ -3,6 +3,20 @@
 use crate::cpu::Cpu;
 use crate::width::Width;
 
+/// What one access moves.
+pub(crate) trait Cell: Copy + 'static {
+    const BYTES: u64;
+}
+
+impl<T: Width> Cell for T {
+    const BYTES: u64 = T::SIZE;
+}
+
+/// A vector register.
+impl Cell for [u8; 16] {
+    const BYTES: u64 = 16;
+}
+
 /// Entries per privilege.
 const ENTRIES: usize = 256;
 
@@ -85,8 +99,8 @@ unsafe fn find(cpu: *const Cpu, addr: u64) -> *const Entry {
 }
 
 #[inline(always)]
-fn last_page<T: Width>(addr: u64) -> u64 {
-    addr.wrapping_add(T::SIZE - 1) & !super::PAGE_MASK
+fn last_page<T: Cell>(addr: u64) -> u64 {
+    addr.wrapping_add(T::BYTES - 1) & !super::PAGE_MASK
 }
 
 /// Host address of a readable `T` at `addr`, null on a miss.
@@ -94,7 +108,7 @@ fn last_page<T: Width>(addr: u64) -> u64 {
 /// # Safety
 /// `cpu` is live.
 #[inline(always)]
-pub(crate) unsafe fn tlb_read<T: Width>(cpu: *const Cpu, addr: u64) -> *const T {
+pub(crate) unsafe fn tlb_read<T: Cell>(cpu: *const Cpu, addr: u64) -> *const T {
     // SAFETY: as the caller promises.
     unsafe {
         let entry = find(cpu, addr);
@@ -111,7 +125,7 @@ pub(crate) unsafe fn tlb_read<T: Width>(cpu: *const Cpu, addr: u64) -> *const T 
 /// # Safety
 /// `cpu` is live.
 #[inline(always)]
-pub(crate) unsafe fn tlb_write<T: Width>(cpu: *const Cpu, addr: u64) -> *mut T {
+pub(crate) unsafe fn tlb_write<T: Cell>(cpu: *const Cpu, addr: u64) -> *mut T {
     // SAFETY: as the caller promises.
     unsafe {
         let entry = find(cpu, addr);

@@ -1,0 +1,149 @@
+//! Moves between XMM registers, memory and general registers.
+
+use super::{X, guard, low, plain_op, push, row, source, xmm};
+use crate::block::Builder;
+use crate::cpu::{Cpu, offset};
+use crate::decode::{Insn, MemRef, Operand, SseMove as O};
+use crate::engine::next;
+use crate::exec::operand::{ea, mem_op, operands, place};
+use crate::exec::{Bound, Unsupported};
+use crate::lanes::{self, Lane};
+use crate::mem::Cell;
+use crate::op::{Handler, Op, access};
+use crate::width::Width;
+
+pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
+    let to_memory = i.operands[0] == Operand::Mem;
+    let to_gpr = matches!(i.operands[0], Operand::Reg(_));
+    let reads_gpr = matches!(i.operands[1], Operand::Reg(_));
+    let register = matches!(i.operands[1], Operand::Xmm(_));
+    match op {
+        O::Movaps | O::Movapd | O::Movdqa if to_memory => store::<X>(store_op::<X, 0, true>, i, b),
+        O::Movaps | O::Movapd | O::Movdqa => row!(i, b, MEM128, X, |_, y, _| y),
+        O::Movups | O::Movupd | O::Movdqu if to_memory => store::<X>(store_op::<X, 0, false>, i, b),
+        O::Movups | O::Movupd | O::Movdqu => row!(i, b, MEM128_UNALIGNED, X, |_, y, _| y),
+        O::Movntps | O::Movntpd | O::Movntdq => store::<X>(store_op::<X, 0, true>, i, b),
+        O::Movss | O::Movd if to_memory => store::<u32>(store_op::<u32, 0, false>, i, b),
+        O::Movsd | O::Movq | O::Movlps | O::Movlpd if to_memory => store::<u64>(store_op::<u64, 0, false>, i, b),
+        O::Movhps | O::Movhpd if to_memory => store::<u64>(store_op::<u64, 8, false>, i, b),
+        // Between registers the scalar moves keep the rest; from memory they clear it.
+        O::Movss if register => row!(i, b, MEM32, X, |x, y, _| with_low(x, u32::at(&y, 0))),
+        O::Movsd if register => row!(i, b, MEM64, X, |x, y, _| with_low(x, u64::at(&y, 0))),
+        O::Movlps | O::Movlpd => row!(i, b, MEM64, X, |x, y, _| with_low(x, u64::at(&y, 0))),
+        O::Movhps | O::Movhpd | O::Movlhps => row!(i, b, MEM64, X, |x, y, _| lanes::interleave_low::<u64, 16>(x, y)),
+        O::Movhlps => row!(i, b, MEM64, X, |x, y, _| lanes::interleave_high::<u64, 16>(y, x)),
+        O::Movd if to_gpr => row!(i, b, MEM32, u64, |_, y, _| u64::from(u32::at(&y, 0))),
+        O::Movq if to_gpr => row!(i, b, MEM64, u64, |_, y, _| u64::at(&y, 0)),
+        O::Movd if reads_gpr => from_gpr::<{ source::GPR32 }>(i, b),
+        O::Movq if reads_gpr => from_gpr::<{ source::GPR64 }>(i, b),
+        O::Movss | O::Movd => row!(i, b, MEM32, X, |_, y, _| low(u32::at(&y, 0))),
+        O::Movsd | O::Movq => row!(i, b, MEM64, X, |_, y, _| low(u64::at(&y, 0))),
+        O::Movmskps => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u32, 16>(y)),
+        O::Movmskpd => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u64, 16>(y)),
+        O::Pmovmskb => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u8, 16>(y)),
+        O::Pextrw => row!(i, b, MEM128, u64, |_, y, n| u64::from(u16::at(&y, usize::from(n & 7)))),
+        O::Pinsrw => pinsrw(i, b),
+        O::Movnti => movnti(i, b),
+        O::Maskmovdqu => maskmovdqu(i, b),
+    }
+}
+
+#[inline(always)]
+fn with_low<T: Lane>(mut x: X, value: T) -> X {
+    value.put(&mut x, 0);
+    x
+}
+
+/// MOVD, MOVQ from a general register.
+fn from_gpr<const GPR: u8>(i: &Insn, b: &mut Builder) -> Bound {
+    struct Copy;
+    impl super::Plain for Copy {
+        type Out = X;
+        #[inline(always)]
+        fn apply(_: X, b: X, _: u8) -> X {
+            b
+        }
+    }
+    match i.operands[0] {
+        Operand::Xmm(_) => push(plain_op::<Copy, GPR>, i, b, access::READ, 0),
+        _ => Err(Unsupported),
+    }
+}
+
+/// SDM Vol. 2B, PINSRW.
+fn pinsrw(i: &Insn, b: &mut Builder) -> Bound {
+    struct Insert;
+    impl super::Plain for Insert {
+        type Out = X;
+        #[inline(always)]
+        fn apply(mut a: X, b: X, at: u8) -> X {
+            u16::at(&b, 0).put(&mut a, usize::from(at & 7));
+            a
+        }
+    }
+    match (i.operands[0], i.operands[1]) {
+        (Operand::Xmm(_), Operand::Reg(_)) => push(plain_op::<Insert, { source::GPR32 }>, i, b, access::READ, 0),
+        (Operand::Xmm(_), Operand::Mem) => push(plain_op::<Insert, { source::MEM16 }>, i, b, access::READ, 2),
+        _ => Err(Unsupported),
+    }
+}
+
+fn store<T: Cell>(f: Handler, i: &Insn, b: &mut Builder) -> Bound {
+    match (i.operands[0], i.operands[1]) {
+        (Operand::Mem, Operand::Xmm(_)) => push(f, i, b, access::WRITE, T::BYTES as u8),
+        _ => Err(Unsupported),
+    }
+}
+
+/// Stores the `T` at byte `AT` of the source register.
+unsafe fn store_op<T: Cell, const AT: usize, const ALIGNED: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let addr = ea(cpu, op);
+        if ALIGNED && addr & 15 != 0 {
+            return crate::engine::general_protection(cpu, op, budget);
+        }
+        let to = place!(T, cpu, op, budget, addr);
+        to.write_unaligned(xmm(cpu, (*op).src).byte_add(AT).cast::<T>().read_unaligned());
+        next!(cpu, op, budget)
+    }
+}
+
+/// SDM Vol. 2B, MOVNTI: no XMM register, hence no look at CR0.TS.
+fn movnti(i: &Insn, b: &mut Builder) -> Bound {
+    let op = operands(i, b, access::WRITE);
+    let f: Handler = if i.mem_width == 8 { movnti_op::<u64> } else { movnti_op::<u32> };
+    b.push(Op { f, ..op });
+    Ok(())
+}
+
+unsafe fn movnti_op<T: Width>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let to = place!(T, cpu, op, budget, ea(cpu, op));
+        to.write_unaligned(T::get(cpu, (*op).src));
+        next!(cpu, op, budget)
+    }
+}
+
+/// SDM Vol. 2A, MASKMOVDQU: to DS:RDI, which is not named by an operand.
+fn maskmovdqu(i: &Insn, b: &mut Builder) -> Bound {
+    let (Operand::Xmm(data), Operand::Xmm(mask)) = (i.operands[1], i.operands[2]) else { return Err(Unsupported) };
+    guard(b);
+    let mut named = i.clone();
+    named.mem = MemRef { base: offset::RDI, index: offset::ZERO, scale: 0, disp: 0, addr32: i.addr32, ..i.mem };
+    let op = mem_op(&named, b, access::READ | access::WRITE, 16);
+    b.push(Op { f: maskmovdqu_op, dst: data, src: mask, ..op });
+    Ok(())
+}
+
+unsafe fn maskmovdqu_op(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let to = place!(X, cpu, op, budget, ea(cpu, op));
+        let data = *xmm(cpu, (*op).dst);
+        let mask = *xmm(cpu, (*op).src);
+        to.write_unaligned(lanes::blend_bytes(to.read_unaligned(), data, mask));
+        next!(cpu, op, budget)
+    }
+}

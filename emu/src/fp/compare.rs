@@ -1,0 +1,53 @@
+//! Comparison, minimum, maximum.
+
+use std::cmp::Ordering;
+
+use super::{Env, Format, mxcsr};
+
+/// The order of `a` and `b`, `None` if there is none. A quiet NaN is invalid to ordered (`signals`) comparisons only.
+pub(crate) fn compare<F: Format>(a: u64, b: u64, signals: bool, env: &mut Env) -> Option<Ordering> {
+    let (a, b) = (env.operand::<F>(a), env.operand::<F>(b));
+    if F::is_nan(a) || F::is_nan(b) {
+        if signals || F::is_signaling(a) || F::is_signaling(b) {
+            env.raise(mxcsr::IE);
+        }
+        return None;
+    }
+    env.note_denormal::<F>(a);
+    env.note_denormal::<F>(b);
+    Some(rank::<F>(a).cmp(&rank::<F>(b)))
+}
+
+/// An integer that orders as the number does; both zeros are 0.
+fn rank<F: Format>(a: u64) -> i64 {
+    let magnitude = (a & !F::SIGN) as i64;
+    if a & F::SIGN != 0 { -magnitude } else { magnitude }
+}
+
+/// `a < b`, an ordered comparison.
+fn less<F: Format>(a: u64, b: u64, env: &mut Env) -> bool {
+    compare::<F>(a, b, true, env) == Some(Ordering::Less)
+}
+
+/// One of the eight predicates of CMPPS (SDM Vol. 2A, CMPPD, table 3-1).
+pub(crate) fn predicate<F: Format>(which: u8, a: u64, b: u64, env: &mut Env) -> bool {
+    let signals = matches!(which & 3, 1 | 2);
+    let order = compare::<F>(a, b, signals, env);
+    let yes = match which & 3 {
+        0 => order == Some(Ordering::Equal),
+        1 => order == Some(Ordering::Less),
+        2 => matches!(order, Some(Ordering::Less | Ordering::Equal)),
+        _ => order.is_none(),
+    };
+    yes != (which & 4 != 0)
+}
+
+/// SDM Vol. 2B, MINPD: the second operand unless the first is less, whatever that means for zeros and NaNs.
+pub(crate) fn min<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
+    if less::<F>(a, b, env) { env.operand::<F>(a) } else { env.operand::<F>(b) }
+}
+
+/// SDM Vol. 2B, MAXPD.
+pub(crate) fn max<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
+    if less::<F>(b, a, env) { env.operand::<F>(a) } else { env.operand::<F>(b) }
+}

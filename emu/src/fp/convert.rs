@@ -1,0 +1,65 @@
+//! Conversions between formats and to and from integers.
+
+use super::parts::{Parts, rounds_up, shift_jam};
+use super::{Env, Format, Rounding, mxcsr};
+
+/// From one format to another (SDM Vol. 2A, CVTPD2PS, CVTPS2PD).
+pub(crate) fn convert<From: Format, To: Format>(a: u64, env: &mut Env) -> u64 {
+    let a = env.operand::<From>(a);
+    let sign = if a & From::SIGN != 0 { To::SIGN } else { 0 };
+    if From::is_nan(a) {
+        if From::is_signaling(a) {
+            env.raise(mxcsr::IE);
+        }
+        // The payload keeps its upper bits.
+        let payload = (a & From::FRAC_MASK) << (63 - From::FRAC) >> (63 - To::FRAC);
+        return sign | To::INF | To::QUIET | payload;
+    }
+    if From::is_infinite(a) {
+        return sign | To::INF;
+    }
+    if From::is_zero(a) {
+        return sign;
+    }
+    env.note_denormal::<From>(a);
+    Parts::of::<From>(a).round::<To>(env)
+}
+
+/// From a signed integer (SDM Vol. 2A, CVTSI2SD).
+pub(crate) fn from_int<F: Format>(value: i64, env: &mut Env) -> u64 {
+    if value == 0 {
+        return 0;
+    }
+    let magnitude = value.unsigned_abs();
+    let zeros = magnitude.leading_zeros();
+    Parts { sign: value < 0, exp: 63 - zeros as i32, sig: magnitude << zeros }.round::<F>(env)
+}
+
+/// To a signed integer of `bits` bits, in the low bits of the result, rounded by MXCSR.RC or truncated (SDM Vol. 2A,
+/// CVTSD2SI, CVTTSD2SI). What does not fit is invalid and gives the "integer indefinite", the least integer.
+pub(crate) fn to_int<F: Format>(a: u64, bits: u32, truncate: bool, env: &mut Env) -> u64 {
+    let a = env.operand::<F>(a);
+    if F::is_zero(a) {
+        return 0;
+    }
+    let indefinite = 1 << (bits - 1);
+    let p = Parts::of::<F>(a);
+    if a & F::INF == F::INF || p.exp > 63 {
+        env.raise(mxcsr::IE);
+        return indefinite;
+    }
+    let fixed = shift_jam(u128::from(p.sig) << 64, (63 - p.exp) as u32);
+    let (whole, rest) = ((fixed >> 64) as u64, fixed as u64);
+    let mode = if truncate { Rounding::TowardZero } else { env.rounding() };
+    let magnitude = u128::from(whole) + u128::from(rounds_up(p.sign, whole & 1 == 1, rest, 1 << 63, mode));
+    if magnitude > u128::from(indefinite) || magnitude == u128::from(indefinite) && !p.sign {
+        env.raise(mxcsr::IE);
+        return indefinite;
+    }
+    if rest != 0 {
+        env.raise(mxcsr::PE);
+    }
+    let magnitude = magnitude as u64;
+    let value = if p.sign { magnitude.wrapping_neg() } else { magnitude };
+    value & u64::MAX >> (64 - bits)
+}

@@ -1,0 +1,201 @@
+//! IEEE 754 arithmetic on bit patterns as SSE does it: rounding modes, DAZ, FTZ, sticky flags and NaN rules of MXCSR
+//! (SDM Vol. 1, 4.8, 4.9, 11.5), with nothing taken from the host but exactly rounded `+ - * / sqrt`.
+//!
+//! Values are the low bits of a `u64`, whatever the format. `arith` has a fast path through the host for ordinary
+//! operands and results under round-to-nearest; everything else goes through integers (`parts`).
+
+mod approx;
+mod arith;
+mod compare;
+mod convert;
+mod parts;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use approx::{reciprocal, reciprocal_sqrt};
+pub(crate) use arith::{add, div, mul, sqrt, sub};
+pub(crate) use compare::{compare, max, min, predicate};
+pub(crate) use convert::{convert, from_int, to_int};
+
+use crate::lanes::Lane;
+
+/// Bits of MXCSR (SDM Vol. 1, figure 10-3).
+pub(crate) mod mxcsr {
+    /// Invalid operation.
+    pub(crate) const IE: u32 = 1 << 0;
+    /// Denormal operand.
+    pub(crate) const DE: u32 = 1 << 1;
+    /// Division by zero.
+    pub(crate) const ZE: u32 = 1 << 2;
+    /// Overflow.
+    pub(crate) const OE: u32 = 1 << 3;
+    /// Underflow.
+    pub(crate) const UE: u32 = 1 << 4;
+    /// Inexact ("precision").
+    pub(crate) const PE: u32 = 1 << 5;
+    /// The six flags.
+    pub(crate) const FLAGS: u32 = 0x3f;
+    /// Denormal operands are zeros.
+    pub(crate) const DAZ: u32 = 1 << 6;
+    /// Distance of a flag's mask from the flag.
+    pub(crate) const MASK_SHIFT: u32 = 7;
+    /// Place of the rounding mode.
+    pub(crate) const RC_SHIFT: u32 = 13;
+    /// Tiny results are zeros, while underflow is masked.
+    pub(crate) const FTZ: u32 = 1 << 15;
+}
+
+/// MXCSR.RC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rounding {
+    NearestEven,
+    Down,
+    Up,
+    TowardZero,
+}
+
+/// MXCSR during one instruction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Env {
+    mxcsr: u32,
+    /// Flags raised by this instruction.
+    raised: u32,
+}
+
+impl Env {
+    pub(crate) fn new(mxcsr: u32) -> Self {
+        Self { mxcsr, raised: 0 }
+    }
+
+    fn raise(&mut self, flags: u32) {
+        self.raised |= flags;
+    }
+
+    fn is_masked(&self, flag: u32) -> bool {
+        self.mxcsr & flag << mxcsr::MASK_SHIFT != 0
+    }
+
+    fn rounding(&self) -> Rounding {
+        match self.mxcsr >> mxcsr::RC_SHIFT & 3 {
+            0 => Rounding::NearestEven,
+            1 => Rounding::Down,
+            2 => Rounding::Up,
+            _ => Rounding::TowardZero,
+        }
+    }
+
+    /// `a` as the arithmetic sees it: a signed zero for a denormal under DAZ.
+    fn operand<F: Format>(&self, a: u64) -> u64 {
+        if self.mxcsr & mxcsr::DAZ != 0 && F::is_denormal(a) { a & F::SIGN } else { a }
+    }
+
+    fn note_denormal<F: Format>(&mut self, a: u64) {
+        if F::is_denormal(a) {
+            self.raise(mxcsr::DE);
+        }
+    }
+
+    /// #IA with its masked response.
+    fn invalid<F: Format>(&mut self) -> u64 {
+        self.raise(mxcsr::IE);
+        F::NAN
+    }
+
+    /// MXCSR after the instruction, and whether it raises #XM: flags of the operands hide flags of the result.
+    pub(crate) fn finish(&self) -> (u32, bool) {
+        const OPERAND: u32 = mxcsr::IE | mxcsr::DE | mxcsr::ZE;
+        let unmasked = self.raised & !(self.mxcsr >> mxcsr::MASK_SHIFT);
+        let raised = if unmasked & OPERAND != 0 { self.raised & OPERAND } else { self.raised };
+        (self.mxcsr | raised, unmasked & mxcsr::FLAGS != 0)
+    }
+}
+
+/// A binary interchange format.
+pub(crate) trait Format: 'static {
+    /// Its bits.
+    type Lane: Lane;
+    /// Bits of the fraction.
+    const FRAC: u32;
+    const SIGN: u64 = 1 << (Self::Lane::BITS - 1);
+    /// All exponent bits: infinity.
+    const INF: u64 = Self::SIGN - (1 << Self::FRAC);
+    /// Biased exponent of infinities and NaNs.
+    const EXP_MAX: i32 = (Self::INF >> Self::FRAC) as i32;
+    const BIAS: i32 = Self::EXP_MAX >> 1;
+    const FRAC_MASK: u64 = (1 << Self::FRAC) - 1;
+    /// Tells a quiet NaN.
+    const QUIET: u64 = 1 << (Self::FRAC - 1);
+    /// The "real indefinite" NaN (SDM Vol. 1, table 4-3).
+    const NAN: u64 = Self::SIGN | Self::INF | Self::QUIET;
+
+    /// The host's correctly rounded operations, to nearest.
+    fn host_add(a: u64, b: u64) -> u64;
+    fn host_sub(a: u64, b: u64) -> u64;
+    fn host_mul(a: u64, b: u64) -> u64;
+    fn host_div(a: u64, b: u64) -> u64;
+    fn host_sqrt(a: u64) -> u64;
+
+    fn is_nan(a: u64) -> bool {
+        a & !Self::SIGN > Self::INF
+    }
+    fn is_signaling(a: u64) -> bool {
+        Self::is_nan(a) && a & Self::QUIET == 0
+    }
+    fn is_infinite(a: u64) -> bool {
+        a & !Self::SIGN == Self::INF
+    }
+    fn is_zero(a: u64) -> bool {
+        a & !Self::SIGN == 0
+    }
+    fn is_denormal(a: u64) -> bool {
+        a & Self::INF == 0 && !Self::is_zero(a)
+    }
+}
+
+/// Single precision.
+pub(crate) struct F32;
+/// Double precision.
+pub(crate) struct F64;
+
+macro_rules! format {
+    ($name:ident, $float:ty, $bits:ty, $frac:expr) => {
+        impl Format for $name {
+            type Lane = $bits;
+            const FRAC: u32 = $frac;
+            #[inline(always)]
+            fn host_add(a: u64, b: u64) -> u64 {
+                u64::from((<$float>::from_bits(a as $bits) + <$float>::from_bits(b as $bits)).to_bits())
+            }
+            #[inline(always)]
+            fn host_sub(a: u64, b: u64) -> u64 {
+                u64::from((<$float>::from_bits(a as $bits) - <$float>::from_bits(b as $bits)).to_bits())
+            }
+            #[inline(always)]
+            fn host_mul(a: u64, b: u64) -> u64 {
+                u64::from((<$float>::from_bits(a as $bits) * <$float>::from_bits(b as $bits)).to_bits())
+            }
+            #[inline(always)]
+            fn host_div(a: u64, b: u64) -> u64 {
+                u64::from((<$float>::from_bits(a as $bits) / <$float>::from_bits(b as $bits)).to_bits())
+            }
+            #[inline(always)]
+            fn host_sqrt(a: u64) -> u64 {
+                u64::from(<$float>::from_bits(a as $bits).sqrt().to_bits())
+            }
+        }
+    };
+}
+
+format!(F32, f32, u32, 23);
+format!(F64, f64, u64, 52);
+
+/// The NaN that an operation on `a` and `b` gives if one of them is a NaN: the first one, quieted (SDM Vol. 1, table 4-7).
+fn propagate<F: Format>(a: u64, b: u64, env: &mut Env) -> Option<u64> {
+    if !F::is_nan(a) && !F::is_nan(b) {
+        return None;
+    }
+    if F::is_signaling(a) || F::is_signaling(b) {
+        env.raise(mxcsr::IE);
+    }
+    Some(if F::is_nan(a) { a } else { b } | F::QUIET)
+}
