@@ -259,11 +259,13 @@ pub(crate) fn shuffle(a: [u8; 16], order: u8) -> [u8; 16] {
 }
 
 /// SDM Vol. 2B, PSHUFLW; PSHUFW for eight bytes.
+#[inline(always)]
 pub(crate) fn shuffle_low<const B: usize>(a: [u8; B], order: u8) -> [u8; B] {
     from_fn(|i| u16::at(&a, if i < 4 { pick(order, i) } else { i }))
 }
 
 /// SDM Vol. 2B, PSHUFHW.
+#[inline(always)]
 pub(crate) fn shuffle_high(a: [u8; 16], order: u8) -> [u8; 16] {
     from_fn(|i| u16::at(&a, if i < 4 { i } else { 4 + pick(order, i - 4) }))
 }
