@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::case::Subject;
-use crate::forms::forms;
+use crate::forms::Form;
 use crate::generate;
 use crate::rng::Rng;
 
@@ -24,11 +24,11 @@ struct Tally {
     kept: u64,
 }
 
-/// For every form with undefined flags: how the flag came out in `cases` random cases.
+/// For each of `forms` with undefined flags: how they came out in `cases` random cases.
 #[must_use]
-pub fn report(subject: &mut dyn Subject, cases: u64, seed: u64) -> String {
+pub fn report(subject: &mut dyn Subject, forms: &[Form], cases: u64, seed: u64) -> String {
     let mut tallies: BTreeMap<(String, &str), Tally> = BTreeMap::new();
-    for form in forms(None) {
+    for &form in forms {
         let mut rng = Rng::new(seed);
         for _ in 0..cases {
             let (case, instruction) = generate::case(form, &mut rng);
