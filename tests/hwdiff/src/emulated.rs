@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use emu::{ClockMode, CpuState, Door, Machine, MachineConfig, Output, Position, Query, Segment, Stop, Table, Until};
 
-use crate::case::{Case, Outcome, Subject, changes, code_image, data_image};
+use crate::case::{Case, Cpu, Outcome, Subject, changes, code_image, data_image};
 use crate::kernel::{self, Kernel};
 use crate::layout::{CODE, CODE_LEN, DATA, DATA_LEN, PAGE};
 
@@ -22,6 +22,7 @@ pub struct Emulated {
     before: Box<[u8]>,
     code: Box<[u8]>,
     after: Box<[u8]>,
+    start: u64,
     retired: u64,
 }
 
@@ -60,18 +61,65 @@ impl Emulated {
         }
         let region = |len: u64| vec![0; usize::try_from(len).unwrap_or(0)].into_boxed_slice();
         let (before, after, code) = (region(DATA_LEN), region(DATA_LEN), region(CODE_LEN));
-        Self { machine, kernel, before, code, after, retired: 0 }
+        Self { machine, kernel, before, code, after, start: 0, retired: 0 }
     }
 
-    /// Instructions that the last case retired, a breakpoint at its end included.
-    #[must_use]
-    pub fn retired(&self) -> u64 {
+    /// Runs `case` and returns how many instructions it retired, a breakpoint at its end included.
+    pub fn retired_by(&mut self, case: &Case) -> u64 {
+        self.run(case);
         self.retired
     }
 
     /// What the emulator does not implement and was asked for since the last call.
     pub fn take_unimplemented(&mut self) -> Vec<String> {
         self.machine.take_unimplemented()
+    }
+
+    /// Runs `case` one instruction at a time: the registers after each, the breakpoint at its end not included. Vector
+    /// registers are not looked at.
+    ///
+    /// # Panics
+    /// If the case never comes back as an exception.
+    pub fn trace(&mut self, case: &Case) -> (Vec<Cpu>, Outcome) {
+        self.load(case);
+        let first = self.machine.position().retired + self.kernel.enter;
+        let mut states = Vec::new();
+        loop {
+            let next = Position::at(first + states.len() as u64);
+            let stop = self.machine.run(Until::Exactly(next), &mut Done);
+            let cpu = self.machine.state().cpu;
+            if stop != Stop::Limit || cpu.rip >> 63 == 1 {
+                break;
+            }
+            states.push(Cpu { gpr: cpu.gpr, rip: cpu.rip, rflags: cpu.rflags, ..case.cpu.clone() });
+        }
+        (states, self.finish(case))
+    }
+
+    /// Writes the case into the guest's memory.
+    fn load(&mut self, case: &Case) {
+        data_image(case, &mut self.before);
+        code_image(case, &mut self.code);
+        let (before, code) = (std::mem::take(&mut self.before), std::mem::take(&mut self.code));
+        self.write(kernel::DATA_AT, &before);
+        self.write(kernel::CODE_AT, &code);
+        (self.before, self.code) = (before, code);
+        self.machine.write_page(kernel::pfn(kernel::CONTEXT_AT), &kernel::context(&case.cpu));
+        self.start = self.machine.position().retired;
+    }
+
+    /// Runs until the kernel says "done".
+    fn finish(&mut self, case: &Case) -> Outcome {
+        let limit = Position::at(self.start + RETIRED_MAX);
+        let stop = self.machine.run(Until::Exactly(limit), &mut Done);
+        assert!(stop == Stop::Door, "{:x?} did not come back: {stop:?} at {:x?}", case.code, self.machine.state().cpu);
+        let (cpu, fault) = kernel::outcome(self.machine.page(kernel::pfn(kernel::CONTEXT_AT)));
+        self.retired = self.machine.position().retired - self.start - self.kernel.overhead;
+        let pages = (kernel::DATA_AT >> 12..).zip(self.after.chunks_exact_mut(PAGE_BYTES));
+        for (pfn, page) in pages {
+            page.copy_from_slice(self.machine.page(u32::try_from(pfn).unwrap_or(u32::MAX)));
+        }
+        Outcome { cpu, fault, memory: changes(&self.before, &self.after) }
     }
 
     fn write(&mut self, first: u64, image: &[u8]) {
@@ -90,25 +138,8 @@ impl Subject for Emulated {
     /// # Panics
     /// If the case never comes back as an exception.
     fn run(&mut self, case: &Case) -> Outcome {
-        data_image(case, &mut self.before);
-        code_image(case, &mut self.code);
-        let (before, code) = (std::mem::take(&mut self.before), std::mem::take(&mut self.code));
-        self.write(kernel::DATA_AT, &before);
-        self.write(kernel::CODE_AT, &code);
-        (self.before, self.code) = (before, code);
-        let context = kernel::context(&case.cpu);
-        self.machine.write_page(kernel::pfn(kernel::CONTEXT_AT), &context);
-
-        let start = self.machine.position().retired;
-        let stop = self.machine.run(Until::Exactly(Position::at(start + RETIRED_MAX)), &mut Done);
-        assert!(stop == Stop::Door, "{:x?} did not come back: {stop:?} at {:x?}", case.code, self.machine.state().cpu);
-        let (cpu, fault) = kernel::outcome(self.machine.page(kernel::pfn(kernel::CONTEXT_AT)));
-        self.retired = self.machine.position().retired - start - self.kernel.overhead;
-        let pages = (kernel::DATA_AT >> 12..).zip(self.after.chunks_exact_mut(PAGE_BYTES));
-        for (pfn, page) in pages {
-            page.copy_from_slice(self.machine.page(u32::try_from(pfn).unwrap_or(u32::MAX)));
-        }
-        Outcome { cpu, fault, memory: changes(&self.before, &self.after) }
+        self.load(case);
+        self.finish(case)
     }
 }
 

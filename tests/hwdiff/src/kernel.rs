@@ -1,6 +1,6 @@
 //! The guest of `emulated.rs`: its memory map, its tables and its code.
 
-use iced_x86::code_asm::registers::{cr::*, gpr8::*, gpr16::*, gpr64::*, xmm::*};
+use iced_x86::code_asm::registers::{cr::cr2, gpr8::al, gpr16::dx, gpr64::*, xmm::*};
 use iced_x86::code_asm::{CodeAssembler, dword_ptr, qword_ptr, xmmword_ptr};
 use iced_x86::{BlockEncoderOptions, IcedError};
 
@@ -81,6 +81,8 @@ pub(crate) struct Kernel {
     entries: Vec<u64>,
     /// Instructions that the kernel itself retires between two stops.
     pub(crate) overhead: u64,
+    /// How many of these lead into user mode.
+    pub(crate) enter: u64,
 }
 
 impl Kernel {
@@ -164,6 +166,7 @@ impl Kernel {
         a.mov(dx, 0x3f8)?;
         a.out(dx, al)?;
 
+        let left = a.instructions().len();
         a.set_label(&mut resume)?;
         if vectors {
             for (n, register) in xmm.into_iter().enumerate() {
@@ -178,7 +181,8 @@ impl Kernel {
         a.iretq()?;
 
         let mut entries = Vec::new();
-        let common = u64::try_from(a.instructions().len()).unwrap_or(0);
+        let common = a.instructions().len() as u64;
+        let enter = common - left as u64;
         for vector in 0..VECTORS {
             let mut entry = a.create_label();
             a.set_label(&mut entry)?;
@@ -195,7 +199,7 @@ impl Kernel {
         let offset = |label| Ok(done.label_ip(label)? - high(TEXT_AT));
         let entries = entries.iter().map(offset).collect::<Result<_, IcedError>>()?;
         // Three instructions of an entry, everything from `leave` to IRETQ.
-        Ok(Self { resume: offset(&resume)?, entries, overhead: common + 3, text: done.inner.code_buffer })
+        Ok(Self { resume: offset(&resume)?, entries, overhead: common + 3, enter, text: done.inner.code_buffer })
     }
 }
 
@@ -257,6 +261,6 @@ pub(crate) fn outcome(page: &[u8; 4096]) -> (Cpu, Fault) {
         mxcsr: u32::try_from(get(page, MXCSR) & 0xffff_ffff).unwrap_or(0),
     };
     let vector = page[VECTOR];
-    let cr2 = if vector == 14 { get(page, CR2) } else { 0 };
-    (cpu, Fault { vector, error: get(page, ERROR), cr2 })
+    let address = if vector == 14 { get(page, CR2) } else { 0 };
+    (cpu, Fault { vector, error: get(page, ERROR), cr2: address })
 }

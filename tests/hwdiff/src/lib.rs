@@ -14,5 +14,9 @@ pub mod layout;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod native;
 pub mod rng;
+pub mod sequence;
 pub mod silicon;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod traced;
 pub mod undefined;
+pub mod vectors;

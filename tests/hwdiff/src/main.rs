@@ -43,9 +43,12 @@ mod host {
 
     use hwdiff::emulated::Emulated;
     use hwdiff::native::Native;
-    use hwdiff::{campaign, forms, silicon};
+    use hwdiff::{campaign, forms, silicon, vectors};
 
     use super::Options;
+
+    /// Vectors written for each form.
+    const LINES: u64 = 10;
 
     pub(super) fn main(options: &Options) -> ExitCode {
         match run(options) {
@@ -67,6 +70,13 @@ mod host {
         let mut native = Native::new()?;
         if options.silicon {
             print!("{}", silicon::report(&mut native, &forms, options.cases.div_ceil(forms.len() as u64), options.seed));
+            return Ok(true);
+        }
+        if let Some(directory) = &options.emit_vectors {
+            for family in vectors::families().filter(|name| options.family.as_deref().is_none_or(|f| f == *name)) {
+                let text = vectors::emit(family, LINES, options.seed, &mut native);
+                std::fs::write(directory.join(family).with_extension("txt"), text)?;
+            }
             return Ok(true);
         }
         let mut emulated = Emulated::new(false);
