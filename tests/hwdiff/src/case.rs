@@ -91,7 +91,9 @@ pub trait Subject {
 pub fn lay(image: &mut [u8], base: u64, patches: &[Patch]) {
     for patch in patches {
         for (at, &byte) in (patch.at..).zip(&patch.bytes) {
-            if let Some(cell) = at.checked_sub(base).and_then(|n| usize::try_from(n).ok()).and_then(|n| image.get_mut(n)) {
+            if let Some(cell) =
+                at.checked_sub(base).and_then(|n| usize::try_from(n).ok()).and_then(|n| image.get_mut(n))
+            {
                 *cell = byte;
             }
         }

@@ -87,8 +87,10 @@ pub fn registers(cpu: &Cpu) -> String {
 /// Everything needed to understand a difference.
 #[must_use]
 pub fn report(case: &Case, assembly: &str, host: &Outcome, emulated: &Outcome, lines: &[String]) -> String {
-    let side = |name: &str, o: &Outcome| format!("  {name:5} {} {} {}\n", registers(&o.cpu), fault(o), memory(&o.memory));
-    let mut text = format!("{} \"{assembly}\"\n  in    {} {}\n", bytes(&case.code), registers(&case.cpu), memory(&case.memory));
+    let side =
+        |name: &str, o: &Outcome| format!("  {name:5} {} {} {}\n", registers(&o.cpu), fault(o), memory(&o.memory));
+    let mut text =
+        format!("{} \"{assembly}\"\n  in    {} {}\n", bytes(&case.code), registers(&case.cpu), memory(&case.memory));
     text += &side("host", host);
     text += &side("emu", emulated);
     for line in lines {

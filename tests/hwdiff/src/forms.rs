@@ -77,14 +77,21 @@ fn can_be_compared(family: &str, code: Code) -> bool {
     let op = code.op_code();
     let strange = |kind: &Kind| {
         use Kind::*;
-        matches!(kind, farbr2_2 | farbr4_2 | seg_reg | cr_reg | dr_reg | tr_reg | es | cs | ss | ds | fs | gs | br16_1 | br16_2)
-            || family == "string" && matches!(kind, xmm_reg)
+        matches!(
+            kind,
+            farbr2_2 | farbr4_2 | seg_reg | cr_reg | dr_reg | tr_reg | es | cs | ss | ds | fs | gs | br16_1 | br16_2
+        ) || family == "string" && matches!(kind, xmm_reg)
     };
     let far = matches!(code, Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664)
         || matches!(code, Code::Call_m1616 | Code::Call_m1632 | Code::Call_m1664);
     // Intel ignores the operand-size prefix of near branches; the decoder's 16-bit and 32-bit ones are AMD's.
     let narrow_branch = family == "branch" && op.operand_size() == 16;
-    op.mode64() && op.intel_decoder64() && op.is_instruction() && !far && !narrow_branch && !op.op_kinds().iter().any(strange)
+    op.mode64()
+        && op.intel_decoder64()
+        && op.is_instruction()
+        && !far
+        && !narrow_branch
+        && !op.op_kinds().iter().any(strange)
 }
 
 fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {

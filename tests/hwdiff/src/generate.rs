@@ -109,7 +109,8 @@ impl Draft<'_> {
     }
 
     fn stack(&mut self) {
-        let rsp = if self.rng.one_in(16) { self.target(8, false) } else { DATA + 512 + self.rng.below(DATA_LEN - 1024) };
+        let rsp =
+            if self.rng.one_in(16) { self.target(8, false) } else { DATA + 512 + self.rng.below(DATA_LEN - 1024) };
         self.cpu.gpr[RSP] = rsp;
         let around = self.rng.bytes(24);
         self.patch(rsp.wrapping_sub(8), &around);
@@ -123,7 +124,11 @@ impl Draft<'_> {
                 self.patch(rsp, &flags.to_le_bytes());
             }
             Mnemonic::Enter | Mnemonic::Leave => {
-                let rbp = if self.rng.one_in(16) { self.target(8, false) } else { DATA + 512 + self.rng.below(DATA_LEN - 1024) };
+                let rbp = if self.rng.one_in(16) {
+                    self.target(8, false)
+                } else {
+                    DATA + 512 + self.rng.below(DATA_LEN - 1024)
+                };
                 self.cpu.gpr[RBP] = rbp;
                 let frame = self.rng.bytes(64);
                 self.patch(rbp.wrapping_sub(56), &frame);
@@ -265,7 +270,11 @@ impl Draft<'_> {
             displacement = rest;
         }
         // The encoder shortens it where it can; as a 32-bit one it is sign-extended.
-        self.instruction.set_memory_displ_size(if displacement == 0 && has_base { 0 } else { 1 + 3 * u32::from(displacement.wrapping_add(128) > 255) });
+        self.instruction.set_memory_displ_size(if displacement == 0 && has_base {
+            0
+        } else {
+            1 + 3 * u32::from(displacement.wrapping_add(128) > 255)
+        });
         let displacement = if short { displacement & mask } else { displacement };
         self.instruction.set_memory_displacement64(displacement);
         if short && (displacement as u32 as i32).unsigned_abs() > 127 {
@@ -308,7 +317,8 @@ impl Draft<'_> {
 
     fn addresses_with(&self, register: Register) -> bool {
         let full = register.full_register();
-        self.instruction.memory_base().full_register() == full || self.instruction.memory_index().full_register() == full
+        self.instruction.memory_base().full_register() == full
+            || self.instruction.memory_index().full_register() == full
     }
 
     fn equal_accumulator(&mut self) {

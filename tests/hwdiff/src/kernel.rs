@@ -102,7 +102,9 @@ impl Kernel {
             }
             pages.push((pfn(at), bytes));
         };
-        let table = |at: u64, pages: u64, bits: u64| -> Vec<_> { (0..pages).map(|n| (n, at + n * PAGE | all | bits)).collect() };
+        let table = |at: u64, pages: u64, bits: u64| -> Vec<_> {
+            (0..pages).map(|n| (n, at + n * PAGE | all | bits)).collect()
+        };
         page(PML4_AT, &[(0, PDPT_LOW_AT | all), (511, PDPT_HIGH_AT | PRESENT | WRITE)]);
         page(PDPT_HIGH_AT, &[(510, PD_HIGH_AT | PRESENT | WRITE)]);
         page(PD_HIGH_AT, &[(0, PRESENT | WRITE | LARGE)]);
@@ -146,7 +148,8 @@ impl Kernel {
     /// The way out of user mode, a stop, the way in again; then the exception entries.
     fn try_assemble(vectors: bool) -> Result<Self, IcedError> {
         let pushed = [rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15];
-        let xmm = [xmm0, xmm1, xmm2, xmm3, xmm4, xmm5, xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
+        let xmm =
+            [xmm0, xmm1, xmm2, xmm3, xmm4, xmm5, xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
         let mut a = CodeAssembler::new(64)?;
         let (mut leave, mut resume) = (a.create_label(), a.create_label());
         let below = |offset: usize| rsp + (offset as i64 - FRAME as i64);

@@ -69,7 +69,10 @@ mod host {
         }
         let mut native = Native::new()?;
         if options.silicon {
-            print!("{}", silicon::report(&mut native, &forms, options.cases.div_ceil(forms.len() as u64), options.seed));
+            print!(
+                "{}",
+                silicon::report(&mut native, &forms, options.cases.div_ceil(forms.len() as u64), options.seed)
+            );
             return Ok(true);
         }
         if let Some(directory) = &options.emit_vectors {

@@ -46,7 +46,11 @@ impl Traced {
             }
         }
         check(i64::from(pid))?;
-        let mut child = Self { pid, memory: File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?, fresh: zeroed() };
+        let mut child = Self {
+            pid,
+            memory: File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?,
+            fresh: zeroed(),
+        };
         if child.wait()? != libc::SIGSTOP {
             return Err(io::Error::other("the child did not stop"));
         }
@@ -143,13 +147,32 @@ fn load(fresh: &libc::user_regs_struct, cpu: &Cpu) -> libc::user_regs_struct {
     // Not in a system call: nothing to restart.
     let orig_rax = u64::MAX;
     libc::user_regs_struct {
-        rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, rip, eflags, orig_rax,
+        rax,
+        rcx,
+        rdx,
+        rbx,
+        rsp,
+        rbp,
+        rsi,
+        rdi,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        rip,
+        eflags,
+        orig_rax,
         ..*fresh
     }
 }
 
 fn store(r: &libc::user_regs_struct, before: &Cpu) -> Cpu {
-    let gpr = [r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15];
+    let gpr =
+        [r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15];
     // Without the trap flag, which is the tracer's.
     Cpu { gpr, rip: r.rip, rflags: r.eflags & !0x100, ..before.clone() }
 }

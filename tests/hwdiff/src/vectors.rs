@@ -174,7 +174,11 @@ fn parse_flags(text: &str) -> Option<u64> {
     let (letters, rest) = text.split_once('^').unwrap_or((text, "0"));
     let mut value = FIXED ^ u64::from_str_radix(rest, 16).ok()?;
     for letter in letters.chars().filter(|c| *c != '-') {
-        value |= 1 << [('O', 11), ('D', 10), ('S', 7), ('Z', 6), ('A', 4), ('P', 2), ('C', 0)].iter().find(|l| l.0 == letter)?.1;
+        value |= 1
+            << [('O', 11), ('D', 10), ('S', 7), ('Z', 6), ('A', 4), ('P', 2), ('C', 0)]
+                .iter()
+                .find(|l| l.0 == letter)?
+                .1;
     }
     Some(value)
 }

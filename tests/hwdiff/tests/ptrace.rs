@@ -8,8 +8,8 @@ use hwdiff::layout::{DATA, START};
 use hwdiff::rng::Rng;
 use hwdiff::sequence;
 use hwdiff::traced::Traced;
-use iced_x86::code_asm::{CodeAssembler, byte_ptr, qword_ptr};
 use iced_x86::code_asm::registers::{gpr8::*, gpr32::*, gpr64::*};
+use iced_x86::code_asm::{CodeAssembler, byte_ptr, qword_ptr};
 
 /// Tracing may be forbidden where tests run; then there is nothing to compare with.
 fn traced() -> Option<Traced> {
@@ -28,7 +28,8 @@ fn compare(name: &str, case: &Case, traced: &mut Traced, emulated: &mut Emulated
     let (states, outcome) = emulated.trace(case);
     for (n, (expected, got)) in host.states.iter().zip(&states).enumerate() {
         // A fault in the middle of a string instruction leaves RF in the host's view; it is not compared.
-        let same = expected.gpr == got.gpr && expected.rip == got.rip && (expected.rflags ^ got.rflags) & !(1 << 16) == 0;
+        let same =
+            expected.gpr == got.gpr && expected.rip == got.rip && (expected.rflags ^ got.rflags) & !(1 << 16) == 0;
         assert!(
             same,
             "{name}: after {n} instructions\n before {}\n host   {}\n emu    {}\n code at {:x}",
