@@ -35,7 +35,7 @@ impl Findings {
 /// Case `number` of a campaign with `seed`: its own generator, so that any case can be run alone.
 #[must_use]
 pub fn rng_of(seed: u64, number: u64) -> Rng {
-    Rng::new(Rng::new(seed).next() ^ Rng::new(number).next())
+    Rng::new(Rng::new(seed).draw() ^ Rng::new(number).draw())
 }
 
 /// Runs the cases `numbers`, the forms taking turns, on `host` and `emulated`.

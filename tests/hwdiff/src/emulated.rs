@@ -9,7 +9,7 @@ use emu::{ClockMode, CpuState, Door, Machine, MachineConfig, Output, Position, Q
 
 use crate::case::{Case, Cpu, Outcome, Subject, changes, code_image, data_image};
 use crate::kernel::{self, Kernel};
-use crate::layout::{CODE, CODE_LEN, DATA, DATA_LEN, PAGE};
+use crate::layout::{CODE_LEN, DATA_LEN};
 
 /// More instructions than any case needs; one that runs on is a bug of the emulator.
 const RETIRED_MAX: u64 = 1_000_000;
@@ -162,6 +162,5 @@ fn in_kernel(power_on: CpuState, kernel: &Kernel) -> CpuState {
     cpu.cr3 = kernel::PML4_AT;
     cpu.cr4 = 0x620;
     cpu.msr.efer = 0xd00;
-    debug_assert!(CODE % PAGE == 0 && DATA % PAGE == 0);
     cpu
 }

@@ -1,6 +1,6 @@
 //! From a form to an instruction with random operands.
 
-use iced_x86::{Code, Encoder, Instruction, OpCodeOperandKind as Kind, OpKind, Register};
+use iced_x86::{Encoder, Instruction, OpCodeOperandKind as Kind, OpKind, Register};
 
 use crate::forms::{Form, Prefix};
 use crate::layout::{CODE, CODE_LEN, PAGE, START};
@@ -122,9 +122,7 @@ pub(crate) fn place(instruction: &Instruction, rng: &mut Rng) -> Option<(u64, Ve
 fn encode(instruction: &Instruction, at: u64) -> Option<Vec<u8>> {
     let mut encoder = Encoder::new(64);
     encoder.encode(instruction, at).ok()?;
-    let bytes = encoder.take_buffer();
-    // The encoder drops prefixes that the opcode does not take; F2 and F3 before a string operation it keeps.
-    (instruction.code() != Code::INVALID).then_some(bytes)
+    Some(encoder.take_buffer())
 }
 
 /// The registers an operand can name; none if it is no register operand.

@@ -47,9 +47,9 @@ fn attempt(form: Form, rng: &mut Rng) -> Option<(Case, Instruction)> {
     let instruction = encode::operands(form, rng)?;
     let mut cpu = Cpu::background(START);
     cpu.gpr.fill_with(|| rng.operand());
-    cpu.rflags = FIXED | rng.next() & STATUS;
+    cpu.rflags = FIXED | rng.draw() & STATUS;
     if form.family == "string" || rng.one_in(8) {
-        cpu.rflags |= rng.next() & DF;
+        cpu.rflags |= rng.draw() & DF;
     }
     let mut draft = Draft { form, instruction, cpu, memory: Vec::new(), rng };
     draft.implicit_operands();
@@ -84,7 +84,7 @@ impl Draft<'_> {
     /// An address to jump to: among the breakpoints, or one that faults.
     fn code_target(&mut self) -> u64 {
         match self.rng.below(16) {
-            0 => self.rng.next() | 1 << 62,
+            0 => self.rng.draw() | 1 << 62,
             1 => CODE - 1 - self.rng.below(PAGE),
             2 => DATA + self.rng.below(DATA_LEN),
             _ => CODE + 0x800 + self.rng.below(0x400),
@@ -120,7 +120,7 @@ impl Draft<'_> {
                 self.patch(rsp, &target.to_le_bytes());
             }
             Mnemonic::Popf | Mnemonic::Popfq => {
-                let flags = self.rng.next() & !TF_AC;
+                let flags = self.rng.draw() & !TF_AC;
                 self.patch(rsp, &flags.to_le_bytes());
             }
             Mnemonic::Enter | Mnemonic::Leave => {
@@ -146,7 +146,7 @@ impl Draft<'_> {
             0 => return,
             1 => 0,
             2 => sign,
-            _ => self.rng.next() >> self.rng.below(64),
+            _ => self.rng.draw() >> self.rng.below(64),
         };
         if bits == 8 {
             self.cpu.gpr[RAX] = rax & !0xff00 | (high & 0xff) << 8;
@@ -173,7 +173,7 @@ impl Draft<'_> {
         self.string_memory(source, destination, usize::try_from(len).unwrap_or(0));
         if self.instruction.op_kinds().any(|kind| matches!(kind, OpKind::MemorySegESI | OpKind::MemoryESEDI)) {
             for register in [RSI, RDI, RCX] {
-                self.cpu.gpr[register] |= self.rng.next() << 32;
+                self.cpu.gpr[register] |= self.rng.draw() << 32;
             }
         }
     }
@@ -242,13 +242,13 @@ impl Draft<'_> {
         let index = usize::try_from(self.rng.below(16)).unwrap_or(0);
         let scale = self.rng.pick(&[1u64, 2, 4, 8]);
         let register = |n: usize| first + u32::try_from(n).unwrap_or(0);
-        let high = if short { self.rng.next() << 32 } else { 0 };
+        let high = if short { self.rng.draw() << 32 } else { 0 };
         let has_base = shape >= 3;
         let has_index = index != RSP && (shape == 2 || shape >= 6);
         let mut displacement = match self.rng.below(4) {
             0 => 0,
             1 => self.rng.below(256).wrapping_sub(128),
-            _ => i64::from(self.rng.next() as u32 as i32) as u64,
+            _ => low_half(self.rng.draw()) as u64,
         };
         let mut rest = target;
         if has_index {
@@ -269,17 +269,13 @@ impl Draft<'_> {
         } else {
             displacement = rest;
         }
-        // The encoder shortens it where it can; as a 32-bit one it is sign-extended.
-        self.instruction.set_memory_displ_size(if displacement == 0 && has_base {
-            0
-        } else {
-            1 + 3 * u32::from(displacement.wrapping_add(128) > 255)
+        let signed = if short { low_half(displacement) } else { displacement as i64 };
+        self.instruction.set_memory_displacement64(if short { displacement & mask } else { displacement });
+        self.instruction.set_memory_displ_size(match signed {
+            0 if has_base => 0,
+            -128..=127 => 1,
+            _ => 4,
         });
-        let displacement = if short { displacement & mask } else { displacement };
-        self.instruction.set_memory_displacement64(displacement);
-        if short && (displacement as u32 as i32).unsigned_abs() > 127 {
-            self.instruction.set_memory_displ_size(4);
-        }
     }
 
     /// Moves the address out of the canonical range: #GP, or #SS for a stack operand.
@@ -352,6 +348,12 @@ impl Draft<'_> {
             _ => {}
         }
     }
+}
+
+/// The low 32 bits, sign-extended.
+#[expect(clippy::cast_possible_truncation, reason = "that is its purpose")]
+fn low_half(value: u64) -> i64 {
+    i64::from(value as i32)
 }
 
 trait OperandSize {

@@ -103,7 +103,7 @@ impl Kernel {
             pages.push((pfn(at), bytes));
         };
         let table = |at: u64, pages: u64, bits: u64| -> Vec<_> {
-            (0..pages).map(|n| (n, at + n * PAGE | all | bits)).collect()
+            (0..pages).map(|n| (n, (at + n * PAGE) | all | bits)).collect()
         };
         page(PML4_AT, &[(0, PDPT_LOW_AT | all), (511, PDPT_HIGH_AT | PRESENT | WRITE)]);
         page(PDPT_HIGH_AT, &[(510, PD_HIGH_AT | PRESENT | WRITE)]);

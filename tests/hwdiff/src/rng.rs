@@ -12,7 +12,7 @@ impl Rng {
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,7 +22,7 @@ impl Rng {
 
     /// A number below `n` (which is not 0).
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+        self.draw() % n
     }
 
     /// True once in `n` times.
@@ -32,7 +32,7 @@ impl Rng {
 
     /// One of `items`, which is not empty.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        let index = self.next() % items.len() as u64;
+        let index = self.draw() % items.len() as u64;
         #[allow(clippy::cast_possible_truncation)] // below items.len()
         items[index as usize]
     }
@@ -47,14 +47,14 @@ impl Rng {
             3 => (1 << (width - 1)) - 1,
             4 => 1 << self.below(64),
             5 => self.below(64),
-            _ => return self.next() >> (64 - width),
+            _ => return self.draw() >> (64 - width),
         };
         match self.below(8) {
             0 => edge.wrapping_add(1),
             1 => edge.wrapping_sub(1),
             2 => !edge,
-            3 => edge | self.next() << 32,
-            4 => self.next(),
+            3 => edge | self.draw() << 32,
+            4 => self.draw(),
             _ => edge,
         }
     }

@@ -17,7 +17,7 @@ const COUNTER: u64 = DATA + DATA_LEN - 16;
 #[must_use]
 pub fn usable_forms() -> Vec<Form> {
     let all = FAMILIES.iter().flat_map(|family| forms(Some(family)));
-    all.filter(|form| !(form.prefix == Prefix::Lock && !form.memory)).collect()
+    all.filter(|form| form.prefix != Prefix::Lock || form.memory).collect()
 }
 
 /// A program of about `len` instructions that goes round `rounds` times.
@@ -45,7 +45,7 @@ pub fn program(usable: &[Form], len: usize, rounds: u8, rng: &mut Rng) -> Case {
     let mut cpu = Cpu::background(START);
     cpu.gpr.fill_with(|| rng.operand());
     cpu.gpr[4] = DATA + DATA_LEN / 2;
-    cpu.rflags = FIXED | rng.next() & STATUS;
+    cpu.rflags = FIXED | rng.draw() & STATUS;
     let data = Patch { at: DATA, bytes: rng.bytes(usize::try_from(DATA_LEN).unwrap_or(0)) };
     Case { code, cpu, memory: vec![data, Patch { at: COUNTER, bytes: vec![rounds] }] }
 }

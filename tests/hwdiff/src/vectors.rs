@@ -185,7 +185,7 @@ fn parse_flags(text: &str) -> Option<u64> {
 
 fn hex_bytes(text: &str) -> Option<Vec<u8>> {
     let digit = |n: usize| text.get(n..n + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    if text.len() % 2 == 0 { (0..text.len()).step_by(2).map(digit).collect() } else { None }
+    if text.len().is_multiple_of(2) { (0..text.len()).step_by(2).map(digit).collect() } else { None }
 }
 
 /// Runs every line of `text` on `subject`: how many there are, and what is wrong, one entry for each bad line.

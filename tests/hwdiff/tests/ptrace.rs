@@ -1,5 +1,6 @@
 //! Instruction counts and registers against the host's CPU, single-stepped.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use hwdiff::case::{Case, Cpu, Patch};
 use hwdiff::compare::registers;
