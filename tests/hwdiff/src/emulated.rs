@@ -96,6 +96,20 @@ impl Emulated {
         (states, self.finish(case))
     }
 
+    /// The registers after `count` instructions of `case`, run without a stop on the way. Vector registers are not
+    /// looked at.
+    ///
+    /// # Panics
+    /// If the case never comes back as an exception.
+    pub fn after(&mut self, case: &Case, count: u64) -> Cpu {
+        self.load(case);
+        let end = Position::at(self.start + self.kernel.enter + count);
+        self.machine.run(Until::Exactly(end), &mut Done);
+        let cpu = self.machine.state().cpu;
+        self.finish(case);
+        Cpu { gpr: cpu.gpr, rip: cpu.rip, rflags: cpu.rflags, ..case.cpu.clone() }
+    }
+
     /// Writes the case into the guest's memory.
     fn load(&mut self, case: &Case) {
         data_image(case, &mut self.before);

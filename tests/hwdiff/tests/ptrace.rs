@@ -105,7 +105,7 @@ const PROGRAMS: &[(&str, Assemble, usize)] = &[
         a.db(&[0xf4])?;
         a.inc(eax)
     }, 3),
-    ("pushf with flags", |a| { a.stc()?; a.pushfq()?; a.pop(rax)?; a.cmc()?; a.sbb(rdx, rdx) }, 5),
+    ("flags", |a| { a.stc()?; a.lahf()?; a.cmc()?; a.sbb(rdx, rdx)?; a.cmovne(rdx, rsi) }, 5),
     ("ends in a fault", |a| { a.inc(eax)?; a.xor(ecx, ecx)?; a.div(ecx)?; a.inc(eax) }, 2),
 ];
 
