@@ -1,0 +1,134 @@
+//! A case: bytes and the state before; and its outcome: the state after.
+
+use crate::layout::{CODE, DATA};
+
+/// The flags that instructions of user mode compute: CF, PF, AF, ZF, SF, OF.
+pub const STATUS: u64 = 0x8d5;
+/// Direction flag.
+pub const DF: u64 = 1 << 10;
+/// Bits of RFLAGS that are always set where a program can look: bit 1 and IF.
+pub const FIXED: u64 = 0x202;
+
+/// Registers of user mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Cpu {
+    /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8-R15: encoding order.
+    pub gpr: [u64; 16],
+    /// Instruction pointer.
+    pub rip: u64,
+    /// RFLAGS, with bit 1 and IF set.
+    pub rflags: u64,
+    /// XMM0-XMM15.
+    pub xmm: [u128; 16],
+    /// SSE control and status.
+    pub mxcsr: u32,
+}
+
+impl Cpu {
+    /// What a register holds when a case does not say: recognisable, different for each.
+    #[must_use]
+    pub fn background(rip: u64) -> Self {
+        Self {
+            gpr: std::array::from_fn(|n| 0x0101_0101_0101_0101 * (0xa0 + n as u64)),
+            rip,
+            rflags: FIXED,
+            xmm: std::array::from_fn(|n| 0x0101_0101_0101_0101_0101_0101_0101_0101 * (0x30 + n as u128)),
+            mxcsr: 0x1f80,
+        }
+    }
+}
+
+/// Bytes at a linear address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Linear address of the first byte.
+    pub at: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// One experiment. Code outside `code` is [`crate::layout::FILLER`], data outside `memory` is 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// Instruction bytes, at `cpu.rip`.
+    pub code: Vec<u8>,
+    /// Registers before.
+    pub cpu: Cpu,
+    /// Data window before; later patches win.
+    pub memory: Vec<Patch>,
+}
+
+/// The exception that ended a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Vector number: 14 is #PF.
+    pub vector: u8,
+    /// Error code; 0 where the vector has none.
+    pub error: u64,
+    /// CR2; 0 unless it is a page fault.
+    pub cr2: u64,
+}
+
+/// What one subject made of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Registers after; RIP is what the exception frame says.
+    pub cpu: Cpu,
+    /// The exception. A breakpoint (vector 3) is how most cases end.
+    pub fault: Fault,
+    /// Bytes of the data window that changed.
+    pub memory: Vec<Patch>,
+}
+
+/// Something that can run a case.
+pub trait Subject {
+    /// Runs `case` until its first exception.
+    fn run(&mut self, case: &Case) -> Outcome;
+}
+
+/// Lays `patches` over `image`, a copy of the region that starts at `base`. What falls outside is dropped.
+pub fn lay(image: &mut [u8], base: u64, patches: &[Patch]) {
+    for patch in patches {
+        for (at, &byte) in (patch.at..).zip(&patch.bytes) {
+            if let Some(cell) =
+                at.checked_sub(base).and_then(|n| usize::try_from(n).ok()).and_then(|n| image.get_mut(n))
+            {
+                *cell = byte;
+            }
+        }
+    }
+}
+
+/// The data window's content before `case`.
+pub fn data_image(case: &Case, image: &mut [u8]) {
+    image.fill(0);
+    lay(image, DATA, &case.memory);
+}
+
+/// The code region's content before `case`.
+pub fn code_image(case: &Case, image: &mut [u8]) {
+    image.fill(crate::layout::FILLER);
+    lay(image, CODE, &[Patch { at: case.cpu.rip, bytes: case.code.clone() }]);
+}
+
+/// Runs of bytes of the data window that differ between `before` and `after`.
+#[must_use]
+pub fn changes(before: &[u8], after: &[u8]) -> Vec<Patch> {
+    const LINE: usize = 64;
+    let mut patches: Vec<Patch> = Vec::new();
+    for (line, (old, new)) in before.chunks(LINE).zip(after.chunks(LINE)).enumerate() {
+        if old == new {
+            continue;
+        }
+        for (n, (a, b)) in old.iter().zip(new).enumerate() {
+            let at = DATA + (line * LINE + n) as u64;
+            match patches.last_mut() {
+                _ if a == b => {}
+                Some(last) if last.at + last.bytes.len() as u64 == at => last.bytes.push(*b),
+                _ => patches.push(Patch { at, bytes: vec![*b] }),
+            }
+        }
+    }
+    patches
+}

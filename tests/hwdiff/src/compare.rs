@@ -1,0 +1,100 @@
+//! Two outcomes of one case, side by side.
+
+use crate::case::{Case, Cpu, FIXED, Outcome, Patch, STATUS};
+
+/// Names of the general-purpose registers in encoding order.
+pub const GPR: [&str; 16] =
+    ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
+
+/// First address that is the kernel's. Whether something is mapped there is not a program's business.
+const KERNEL_HALF: u64 = 1 << 47;
+
+/// What differs, one line each; empty if nothing does. `ignored`: bits of RFLAGS.
+#[must_use]
+pub fn differences(host: &Outcome, emulated: &Outcome, ignored: u64) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut differ = |name: &str, host: String, emulated: String| {
+        if host != emulated {
+            lines.push(format!("{name}: host {host}, emu {emulated}"));
+        }
+    };
+    for (n, name) in GPR.iter().enumerate() {
+        differ(name, hex(host.cpu.gpr[n]), hex(emulated.cpu.gpr[n]));
+    }
+    differ("rip", hex(host.cpu.rip), hex(emulated.cpu.rip));
+    differ("flags", flags(host.cpu.rflags & !ignored), flags(emulated.cpu.rflags & !ignored));
+    for n in 0..16 {
+        differ(&format!("xmm{n}"), format!("{:x}", host.cpu.xmm[n]), format!("{:x}", emulated.cpu.xmm[n]));
+    }
+    differ("mxcsr", hex(host.cpu.mxcsr.into()), hex(emulated.cpu.mxcsr.into()));
+    differ("exception", fault(host), fault(emulated));
+    differ("memory", memory(&host.memory), memory(&emulated.memory));
+    lines
+}
+
+/// `#14(6) cr2=10002000`: vector, error code, address.
+#[must_use]
+pub fn fault(outcome: &Outcome) -> String {
+    let fault = outcome.fault;
+    // Linux reports every address of its own half as present.
+    let error = if fault.vector == 14 && fault.cr2 >= KERNEL_HALF { fault.error & !1 } else { fault.error };
+    match fault.vector {
+        14 => format!("#14({error:x}) cr2={:x}", fault.cr2),
+        8 | 10..=13 | 17 => format!("#{}({error:x})", fault.vector),
+        vector => format!("#{vector}"),
+    }
+}
+
+/// RFLAGS as the letters of the flags that are set; `-` for none, the rest in hexadecimal.
+#[must_use]
+pub fn flags(rflags: u64) -> String {
+    const LETTERS: [(char, u64); 7] = [('O', 11), ('D', 10), ('S', 7), ('Z', 6), ('A', 4), ('P', 2), ('C', 0)];
+    let mut text: String = LETTERS.iter().filter(|(_, bit)| rflags >> bit & 1 == 1).map(|(letter, _)| letter).collect();
+    let rest = (rflags ^ FIXED) & !(STATUS | 1 << 10);
+    if text.is_empty() {
+        text.push('-');
+    }
+    if rest != 0 {
+        text += &format!("^{rest:x}");
+    }
+    text
+}
+
+/// `[10000ff8]=0011` for every patch.
+#[must_use]
+pub fn memory(patches: &[Patch]) -> String {
+    let one = |p: &Patch| format!("[{:x}]={}", p.at, bytes(&p.bytes));
+    patches.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn bytes(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn hex(value: u64) -> String {
+    format!("{value:x}")
+}
+
+/// Registers on two lines, for reports.
+#[must_use]
+pub fn registers(cpu: &Cpu) -> String {
+    let gpr: Vec<String> = GPR.iter().zip(cpu.gpr).map(|(name, value)| format!("{name}={value:x}")).collect();
+    format!("{} rip={:x} flags={}", gpr.join(" "), cpu.rip, flags(cpu.rflags))
+}
+
+/// Everything needed to understand a difference.
+#[must_use]
+pub fn report(case: &Case, assembly: &str, host: &Outcome, emulated: &Outcome, lines: &[String]) -> String {
+    let side =
+        |name: &str, o: &Outcome| format!("  {name:5} {} {} {}\n", registers(&o.cpu), fault(o), memory(&o.memory));
+    let mut text =
+        format!("{} \"{assembly}\"\n  in    {} {}\n", bytes(&case.code), registers(&case.cpu), memory(&case.memory));
+    text += &side("host", host);
+    text += &side("emu", emulated);
+    for line in lines {
+        text += &format!("  {line}\n");
+    }
+    text
+}

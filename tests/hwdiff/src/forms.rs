@@ -1,0 +1,120 @@
+//! The table of forms: every (mnemonic, operand form, width) that is compared. A family is a row of mnemonics; what
+//! forms they have comes from the decoder's own opcode table, so none is forgotten.
+
+use iced_x86::{Code, Mnemonic, OpCodeOperandKind as Kind};
+
+/// A prefix that makes a form of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefix {
+    /// None.
+    None,
+    /// F0, legal or not.
+    Lock,
+    /// F3: REP, REPE.
+    Rep,
+    /// F2: REPNE.
+    Repne,
+}
+
+/// One row of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Name of its family.
+    pub family: &'static str,
+    /// Opcode, operand kinds and width.
+    pub code: Code,
+    /// The r/m operand is in memory.
+    pub memory: bool,
+    /// Lock or repeat prefix.
+    pub prefix: Prefix,
+}
+
+impl std::fmt::Display for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = if self.memory { " (memory)" } else { "" };
+        match self.prefix {
+            Prefix::None => write!(f, "{:?}{place}", self.code),
+            prefix => write!(f, "{prefix:?} {:?}{place}", self.code),
+        }
+    }
+}
+
+use Mnemonic::*;
+
+/// Families and their mnemonics. Add a row, and its forms are compared.
+#[rustfmt::skip]
+pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
+    ("arith", &[Add, Adc, Sub, Sbb, Cmp, Inc, Dec, Neg]),
+    ("logic", &[And, Or, Xor, Test, Not]),
+    ("shift", &[Shl, Sal, Shr, Sar, Rol, Ror, Rcl, Rcr, Shld, Shrd]),
+    ("muldiv", &[Mul, Imul, Div, Idiv]),
+    ("bits", &[Bt, Bts, Btr, Btc, Bsf, Bsr, Bswap]),
+    ("setcc", &[Seta, Setae, Setb, Setbe, Sete, Setg, Setge, Setl, Setle, Setne, Setno, Setnp, Setns, Seto, Setp, Sets]),
+    ("cmov", &[Cmova, Cmovae, Cmovb, Cmovbe, Cmove, Cmovg, Cmovge, Cmovl, Cmovle, Cmovne, Cmovno, Cmovnp, Cmovns, Cmovo, Cmovp, Cmovs]),
+    ("mov", &[Mov, Movzx, Movsx, Movsxd, Xchg, Lea, Xlatb, Cbw, Cwde, Cdqe, Cwd, Cdq, Cqo, Nop]),
+    ("atomic", &[Xadd, Cmpxchg, Cmpxchg8b, Cmpxchg16b]),
+    ("stack", &[Push, Pop, Pushf, Pushfq, Popf, Popfq, Enter, Leave]),
+    ("branch", &[Call, Ret, Jmp, Ja, Jae, Jb, Jbe, Je, Jg, Jge, Jl, Jle, Jne, Jno, Jnp, Jns, Jo, Jp, Js, Jcxz, Jecxz, Jrcxz, Loop, Loope, Loopne]),
+    ("string", &[Movsb, Movsw, Movsd, Movsq, Cmpsb, Cmpsw, Cmpsd, Cmpsq, Scasb, Scasw, Scasd, Scasq, Lodsb, Lodsw, Lodsd, Lodsq, Stosb, Stosw, Stosd, Stosq]),
+    ("flags", &[Lahf, Sahf, Clc, Stc, Cmc, Cld, Std]),
+    ("trap", &[Ud2, Ud1, Ud0, Int3, Int1, Hlt, Cli, Sti, Clts, Invd, Wbinvd, Rdmsr, Wrmsr, Iretd]),
+];
+
+/// The forms of `family`, or of all families.
+#[must_use]
+pub fn forms(family: Option<&str>) -> Vec<Form> {
+    let mut forms = Vec::new();
+    for &(name, mnemonics) in FAMILIES.iter().filter(|(name, _)| family.is_none_or(|f| f == *name)) {
+        for code in Code::values().filter(|code| mnemonics.contains(&code.mnemonic()) && can_be_compared(name, *code)) {
+            forms_of(name, code, &mut forms);
+        }
+    }
+    forms
+}
+
+/// Exists in 64-bit user mode, and neither loads a segment register nor is another family's namesake.
+fn can_be_compared(family: &str, code: Code) -> bool {
+    let op = code.op_code();
+    let strange = |kind: &Kind| {
+        use Kind::*;
+        matches!(
+            kind,
+            farbr2_2 | farbr4_2 | seg_reg | cr_reg | dr_reg | tr_reg | es | cs | ss | ds | fs | gs | br16_1 | br16_2
+        ) || family == "string" && matches!(kind, xmm_reg)
+    };
+    let far = matches!(code, Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664)
+        || matches!(code, Code::Call_m1616 | Code::Call_m1632 | Code::Call_m1664);
+    // Intel ignores the operand-size prefix of near branches; the decoder's 16-bit and 32-bit ones are AMD's.
+    let narrow_branch = family == "branch" && op.operand_size() == 16;
+    op.mode64()
+        && op.intel_decoder64()
+        && op.is_instruction()
+        && !far
+        && !narrow_branch
+        && !op.op_kinds().iter().any(strange)
+}
+
+fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {
+    let op = code.op_code();
+    let kinds = op.op_kinds();
+    let either = kinds.iter().any(is_register_or_memory);
+    let always = kinds.iter().any(|kind| matches!(kind, Kind::mem | Kind::mem_offs));
+    let places: &[bool] = if either { &[false, true] } else { &[always] };
+    for &memory in places {
+        let mut add = |prefix| forms.push(Form { family, code, memory, prefix });
+        add(Prefix::None);
+        if op.can_use_lock_prefix() {
+            add(Prefix::Lock);
+        }
+        if family == "string" {
+            add(Prefix::Rep);
+            add(Prefix::Repne);
+        }
+    }
+}
+
+/// A modr/m operand that is a register or memory.
+#[must_use]
+pub fn is_register_or_memory(kind: &Kind) -> bool {
+    matches!(kind, Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem | Kind::r64_or_mem | Kind::xmm_or_mem)
+}

@@ -1,0 +1,373 @@
+//! From a form to a case: an instruction with operands, and a state in which it does something interesting.
+
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+
+use crate::case::{Case, Cpu, DF, FIXED, Patch, STATUS};
+use crate::encode;
+use crate::forms::Form;
+use crate::layout::{CODE, DATA, DATA_LEN, PAGE, START};
+use crate::rng::Rng;
+
+const RAX: usize = 0;
+const RCX: usize = 1;
+const RDX: usize = 2;
+const RBX: usize = 3;
+const RSP: usize = 4;
+const RBP: usize = 5;
+const RSI: usize = 6;
+const RDI: usize = 7;
+
+/// Trap and alignment-check flags: the harness itself could not run with them.
+const TF_AC: u64 = 1 << 8 | 1 << 18;
+
+/// A random case of `form`, and its instruction.
+///
+/// # Panics
+/// If the form cannot be encoded at all: a bug of the table.
+#[must_use]
+pub fn case(form: Form, rng: &mut Rng) -> (Case, Instruction) {
+    for _ in 0..1000 {
+        if let Some(found) = attempt(form, rng) {
+            return found;
+        }
+    }
+    panic!("{form} cannot be encoded");
+}
+
+/// A case in the making.
+struct Draft<'r> {
+    form: Form,
+    instruction: Instruction,
+    cpu: Cpu,
+    memory: Vec<Patch>,
+    rng: &'r mut Rng,
+}
+
+fn attempt(form: Form, rng: &mut Rng) -> Option<(Case, Instruction)> {
+    let instruction = encode::operands(form, rng)?;
+    let mut cpu = Cpu::background(START);
+    cpu.gpr.fill_with(|| rng.operand());
+    cpu.rflags = FIXED | rng.draw() & STATUS;
+    if form.family == "string" || rng.one_in(8) {
+        cpu.rflags |= rng.draw() & DF;
+    }
+    let mut draft = Draft { form, instruction, cpu, memory: Vec::new(), rng };
+    draft.implicit_operands();
+    if draft.instruction.op_kinds().any(|kind| kind == OpKind::Memory) {
+        draft.memory_operand();
+    }
+    draft.dependent_operands();
+    let Draft { instruction, mut cpu, memory, rng, .. } = draft;
+    let (rip, code) = encode::place(&instruction, rng)?;
+    cpu.rip = rip;
+    Some((Case { code, cpu, memory }, instruction))
+}
+
+impl Draft<'_> {
+    fn patch(&mut self, at: u64, bytes: &[u8]) {
+        self.memory.push(Patch { at, bytes: bytes.to_vec() });
+    }
+
+    /// A linear address for `len` bytes: mostly inside the window, sometimes over the middle of it (a page
+    /// boundary), over its ends, or outside. `line`: within a cache line, as locked operations should be.
+    fn target(&mut self, len: u64, line: bool) -> u64 {
+        let slack = len.max(1);
+        match self.rng.below(32) {
+            0 => DATA + DATA_LEN - self.rng.below(slack + 1),
+            1 => DATA - self.rng.below(slack + 1),
+            _ if line => DATA + self.rng.below(DATA_LEN / 64) * 64 + self.rng.below(64 - slack + 1),
+            2..6 => DATA + PAGE - self.rng.below(slack + 1),
+            _ => DATA + self.rng.below(DATA_LEN - slack + 1),
+        }
+    }
+
+    /// An address to jump to: among the breakpoints, or one that faults.
+    fn code_target(&mut self) -> u64 {
+        match self.rng.below(16) {
+            0 => self.rng.draw() | 1 << 62,
+            1 => CODE - 1 - self.rng.below(PAGE),
+            2 => DATA + self.rng.below(DATA_LEN),
+            _ => CODE + 0x800 + self.rng.below(0x400),
+        }
+    }
+
+    /// Registers that the instruction uses without naming them.
+    fn implicit_operands(&mut self) {
+        use Mnemonic::*;
+        if self.instruction.is_stack_instruction() || matches!(self.instruction.mnemonic(), Leave | Enter) {
+            self.stack();
+        }
+        match self.instruction.mnemonic() {
+            Div | Idiv => self.dividend(),
+            Jcxz | Jecxz | Jrcxz | Loop | Loope | Loopne => {
+                let high = self.rng.pick(&[0, 0, 1, self.cpu.gpr[RCX] >> 32]);
+                self.cpu.gpr[RCX] = high << 32 | self.rng.pick(&[0, 1, 2, self.cpu.gpr[RCX] & 0xffff_ffff]);
+            }
+            _ if self.form.family == "string" => self.string(),
+            _ => {}
+        }
+    }
+
+    fn stack(&mut self) {
+        let rsp =
+            if self.rng.one_in(16) { self.target(8, false) } else { DATA + 512 + self.rng.below(DATA_LEN - 1024) };
+        self.cpu.gpr[RSP] = rsp;
+        let around = self.rng.bytes(24);
+        self.patch(rsp.wrapping_sub(8), &around);
+        match self.instruction.mnemonic() {
+            Mnemonic::Ret => {
+                let target = self.code_target();
+                self.patch(rsp, &target.to_le_bytes());
+            }
+            Mnemonic::Popf | Mnemonic::Popfq => {
+                let flags = self.rng.draw() & !TF_AC;
+                self.patch(rsp, &flags.to_le_bytes());
+            }
+            Mnemonic::Enter | Mnemonic::Leave => {
+                let rbp = if self.rng.one_in(16) {
+                    self.target(8, false)
+                } else {
+                    DATA + 512 + self.rng.below(DATA_LEN - 1024)
+                };
+                self.cpu.gpr[RBP] = rbp;
+                let frame = self.rng.bytes(64);
+                self.patch(rbp.wrapping_sub(56), &frame);
+            }
+            _ => {}
+        }
+    }
+
+    /// Half of all random dividends overflow: make most of them fit.
+    fn dividend(&mut self) {
+        let bits = 8 * self.instruction.op_code().op0_kind().size();
+        let rax = self.cpu.gpr[RAX];
+        let sign = if rax >> (bits - 1) & 1 == 1 { u64::MAX } else { 0 };
+        let high = match self.rng.below(4) {
+            0 => return,
+            1 => 0,
+            2 => sign,
+            _ => self.rng.draw() >> self.rng.below(64),
+        };
+        if bits == 8 {
+            self.cpu.gpr[RAX] = rax & !0xff00 | (high & 0xff) << 8;
+        } else {
+            self.cpu.gpr[RDX] = high;
+        }
+    }
+
+    fn string(&mut self) {
+        let repeated = self.form.prefix != crate::forms::Prefix::None;
+        let count = if repeated { self.rng.pick(&[0, 1, 2, 3, 7, 8, 20, 40]) } else { self.cpu.gpr[RCX] };
+        let size = self.instruction.memory_size().size() as u64;
+        let len = if repeated { count.max(1) * size } else { size };
+        let source = self.target(len, false);
+        let mut destination = self.target(len, false);
+        if self.rng.one_in(6) {
+            destination = source.wrapping_add(self.rng.below(17)).wrapping_sub(8);
+        }
+        let backward = self.cpu.rflags & DF != 0;
+        let start = |at: u64| if backward { at + len - size } else { at };
+        self.cpu.gpr[RSI] = start(source);
+        self.cpu.gpr[RDI] = start(destination);
+        self.cpu.gpr[RCX] = count;
+        self.string_memory(source, destination, usize::try_from(len).unwrap_or(0));
+        if self.instruction.op_kinds().any(|kind| matches!(kind, OpKind::MemorySegESI | OpKind::MemoryESEDI)) {
+            for register in [RSI, RDI, RCX] {
+                self.cpu.gpr[register] |= self.rng.draw() << 32;
+            }
+        }
+    }
+
+    /// Random data, or runs of equal elements with one different, so that comparisons go on for a while.
+    fn string_memory(&mut self, source: u64, destination: u64, len: usize) {
+        let mut here = self.rng.bytes(len);
+        let mut there = self.rng.bytes(len);
+        if !self.rng.one_in(4) {
+            let element = self.cpu.gpr[RAX].to_le_bytes();
+            let size = self.instruction.memory_size().size();
+            here = element[..size].iter().copied().cycle().take(len).collect();
+            there.clone_from(&here);
+            if self.rng.one_in(2) {
+                for byte in &mut there {
+                    *byte ^= 0xff;
+                }
+            }
+            if len > 0 && !self.rng.one_in(3) {
+                let at = usize::try_from(self.rng.below(len as u64)).unwrap_or(0);
+                there[at] = if self.rng.one_in(2) { element[at % size] } else { 0x55 };
+            }
+        }
+        self.patch(source, &here);
+        self.patch(destination, &there);
+    }
+
+    /// Chooses an addressing form and a place in the window, and sets the registers so that they meet.
+    fn memory_operand(&mut self) {
+        let size = self.instruction.memory_size().size() as u64;
+        let locked = self.instruction.has_lock_prefix() || self.instruction.mnemonic() == Mnemonic::Xchg;
+        let mut target = self.target(size, locked);
+        if matches!(self.instruction.mnemonic(), Mnemonic::Cmpxchg16b) && !self.rng.one_in(8) {
+            target &= !15;
+        }
+        let content = self.rng.bytes(usize::try_from(size).unwrap_or(0));
+        self.patch(target, &content);
+        if self.instruction.memory_index() == Register::AL {
+            self.cpu.gpr[RBX] = target.wrapping_sub(self.cpu.gpr[RAX] & 0xff);
+        } else if self.instruction.code().op_code().op_kinds().contains(&iced_x86::OpCodeOperandKind::mem_offs) {
+            self.instruction.set_memory_displ_size(8);
+            self.instruction.set_memory_displacement64(target);
+        } else {
+            self.address(target);
+        }
+        if self.rng.one_in(32) {
+            let ignored = [Register::ES, Register::CS, Register::SS, Register::DS, Register::GS];
+            self.instruction.set_segment_prefix(self.rng.pick(&ignored));
+        }
+        if self.instruction.mnemonic() != Mnemonic::Lea && self.rng.one_in(64) {
+            self.noncanonical();
+        }
+    }
+
+    fn address(&mut self, target: u64) {
+        let shape = self.rng.below(10);
+        if shape == 0 {
+            self.instruction.set_memory_base(Register::RIP);
+            self.instruction.set_memory_displ_size(4);
+            self.instruction.set_memory_displacement64(target);
+            return;
+        }
+        let short = self.rng.one_in(8);
+        let (first, mask) = if short { (Register::EAX, 0xffff_ffff) } else { (Register::RAX, u64::MAX) };
+        let base = usize::try_from(self.rng.below(16)).unwrap_or(0);
+        let index = usize::try_from(self.rng.below(16)).unwrap_or(0);
+        let scale = self.rng.pick(&[1u64, 2, 4, 8]);
+        let register = |n: usize| first + u32::try_from(n).unwrap_or(0);
+        let high = if short { self.rng.draw() << 32 } else { 0 };
+        let has_base = shape >= 3;
+        let has_index = index != RSP && (shape == 2 || shape >= 6);
+        let mut displacement = match self.rng.below(4) {
+            0 => 0,
+            1 => self.rng.below(256).wrapping_sub(128),
+            _ => low_half(self.rng.draw()) as u64,
+        };
+        let mut rest = target;
+        if has_index {
+            self.instruction.set_memory_index(register(index));
+            self.instruction.set_memory_index_scale(u32::try_from(scale).unwrap_or(1));
+            if !has_base || base == index || self.rng.one_in(2) {
+                self.cpu.gpr[index] = self.rng.below(0x8000).wrapping_sub(0x4000) & mask | high;
+            }
+            rest = rest.wrapping_sub(self.cpu.gpr[index].wrapping_mul(scale));
+        }
+        if has_base {
+            self.instruction.set_memory_base(register(base));
+            if has_index && base == index {
+                displacement = rest.wrapping_sub(self.cpu.gpr[index]);
+            } else {
+                self.cpu.gpr[base] = rest.wrapping_sub(displacement) & mask | high;
+            }
+        } else {
+            displacement = rest;
+        }
+        let signed = if short { low_half(displacement) } else { displacement as i64 };
+        self.instruction.set_memory_displacement64(if short { displacement & mask } else { displacement });
+        self.instruction.set_memory_displ_size(match signed {
+            0 if has_base => 0,
+            -128..=127 => 1,
+            _ => 4,
+        });
+    }
+
+    /// Moves the address out of the canonical range: #GP, or #SS for a stack operand.
+    fn noncanonical(&mut self) {
+        let base = self.instruction.memory_base();
+        if base.is_gpr64() {
+            self.cpu.gpr[base.number()] ^= 1 << 62;
+        }
+    }
+
+    /// Operands whose interesting values depend on other operands.
+    fn dependent_operands(&mut self) {
+        use Mnemonic::*;
+        match self.instruction.mnemonic() {
+            Bt | Bts | Btr | Btc => self.bit_offset(),
+            Cmpxchg if self.rng.one_in(2) => self.equal_accumulator(),
+            Cmpxchg8b | Cmpxchg16b if self.rng.one_in(2) => self.equal_pair(),
+            Call | Jmp => self.branch_target(),
+            _ => {}
+        }
+    }
+
+    /// A bit string reaches far from its address: keep most of it in the window.
+    fn bit_offset(&mut self) {
+        let register = self.instruction.op1_register();
+        if self.form.memory && register != Register::None && !self.rng.one_in(16) && !self.addresses_with(register) {
+            let near = self.rng.below(0x400).wrapping_sub(0x200);
+            self.cpu.gpr[register.number()] = near;
+            let around = self.rng.bytes(128);
+            if let Some(at) = self.memory.last().map(|patch| patch.at) {
+                self.patch(at.wrapping_sub(64), &around);
+            }
+        }
+    }
+
+    fn addresses_with(&self, register: Register) -> bool {
+        let full = register.full_register();
+        self.instruction.memory_base().full_register() == full
+            || self.instruction.memory_index().full_register() == full
+    }
+
+    fn equal_accumulator(&mut self) {
+        let rax = self.cpu.gpr[RAX].to_le_bytes();
+        if let Some(patch) = self.memory.last_mut() {
+            let len = patch.bytes.len();
+            patch.bytes.copy_from_slice(&rax[..len]);
+        } else if self.instruction.op0_register().number() < 16 {
+            self.cpu.gpr[self.instruction.op0_register().full_register().number()] = self.cpu.gpr[RAX];
+        }
+    }
+
+    fn equal_pair(&mut self) {
+        let (low, high) = (self.cpu.gpr[RAX].to_le_bytes(), self.cpu.gpr[RDX].to_le_bytes());
+        if let Some(patch) = self.memory.last_mut() {
+            let half = patch.bytes.len() / 2;
+            patch.bytes[..half].copy_from_slice(&low[..half]);
+            patch.bytes[half..].copy_from_slice(&high[..half]);
+        }
+    }
+
+    fn branch_target(&mut self) {
+        let target = self.code_target();
+        match self.instruction.op0_kind() {
+            OpKind::Register => self.cpu.gpr[self.instruction.op0_register().number()] = target,
+            OpKind::Memory => {
+                if let Some(at) = self.memory.last().map(|patch| patch.at) {
+                    self.patch(at, &target.to_le_bytes());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The low 32 bits, sign-extended.
+#[expect(clippy::cast_possible_truncation, reason = "that is its purpose")]
+fn low_half(value: u64) -> i64 {
+    i64::from(value as i32)
+}
+
+trait OperandSize {
+    fn size(self) -> u32;
+}
+
+impl OperandSize for iced_x86::OpCodeOperandKind {
+    fn size(self) -> u32 {
+        use iced_x86::OpCodeOperandKind::*;
+        match self {
+            r8_or_mem => 1,
+            r16_or_mem => 2,
+            r32_or_mem => 4,
+            _ => 8,
+        }
+    }
+}

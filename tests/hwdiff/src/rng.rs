@@ -1,0 +1,71 @@
+//! Reproducible random numbers (SplitMix64) and the operands that find bugs.
+
+/// A generator; equal seeds give equal sequences.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    /// A generator for `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// 64 random bits.
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n` (which is not 0).
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.draw() % n
+    }
+
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    /// One of `items`, which is not empty.
+    pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        let index = self.draw() % items.len() as u64;
+        #[allow(clippy::cast_possible_truncation)] // below items.len()
+        items[index as usize]
+    }
+
+    /// A 64-bit operand, half of the time near one of the places where carries and signs change.
+    pub fn operand(&mut self) -> u64 {
+        let width = self.pick(&[8, 16, 32, 64]);
+        let edge = match self.below(8) {
+            0 => 0,
+            1 => u64::MAX,
+            2 => 1 << (width - 1),
+            3 => (1 << (width - 1)) - 1,
+            4 => 1 << self.below(64),
+            5 => self.below(64),
+            _ => return self.draw() >> (64 - width),
+        };
+        match self.below(8) {
+            0 => edge.wrapping_add(1),
+            1 => edge.wrapping_sub(1),
+            2 => !edge,
+            3 => edge | self.draw() << 32,
+            4 => self.draw(),
+            _ => edge,
+        }
+    }
+
+    /// `len` bytes of operands.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len + 8);
+        while bytes.len() < len {
+            bytes.extend(self.operand().to_le_bytes());
+        }
+        bytes.truncate(len);
+        bytes
+    }
+}
