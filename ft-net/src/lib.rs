@@ -1,1 +1,21 @@
-//! The pair: replication protocol.
+//! The pair: a second copy of the machine in lockstep, and who may speak when one of them is gone.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`proto`] | the protocol as state machines: no clock, socket, file or thread |
+//! | [`message`], [`frame`] | what travels, and its form on a byte stream |
+//! | [`event`] | what a replica tells its operator |
+//! | [`node`] | a machine, its log and the protocol in one object: a replica |
+//! | [`arbiter`] | who may serve a generation: test-and-set on shared storage |
+//!
+//! docs/protocol.md has the messages, the invariants and the argument for a single history.
+
+pub mod arbiter;
+pub mod event;
+pub mod frame;
+pub mod message;
+pub mod node;
+pub mod proto;
+mod time;
+
+pub use time::Time;

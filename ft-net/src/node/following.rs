@@ -1,0 +1,132 @@
+//! A replica while it follows: the machine is received, then replays the log as it comes.
+
+use std::collections::VecDeque;
+
+use super::engine::{EngineError, Follower, Leader, Pace};
+use super::serving::Serving;
+use super::{Host, Next};
+use crate::event::Event;
+use crate::proto::backup::{Backup, Feed};
+use crate::time::Time;
+
+/// The backup's half of a [`super::Node`].
+pub(crate) struct Following<L: Leader> {
+    pub(crate) backup: Backup,
+    pub(crate) events: VecDeque<Event>,
+    follower: Option<L::Follower>,
+    /// The follower has its whole state.
+    ready: bool,
+    pages: u64,
+    bytes: u64,
+}
+
+impl<L: Leader> Following<L> {
+    pub(crate) fn new(backup: Backup) -> Self {
+        Self {
+            backup,
+            events: VecDeque::new(),
+            follower: None,
+            ready: false,
+            pages: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn run_slice(&mut self, host: &mut dyn Host, budget: u64) -> Next {
+        let now = host.now();
+        if self.backup.over() {
+            return Next::Over;
+        }
+        match self.advance(now, budget) {
+            Ok(Pace::Busy) => Next::Again {
+                rest: std::time::Duration::ZERO,
+            },
+            Ok(Pace::Idle) => Next::Wait,
+            Err(error) => {
+                self.backup.handle_diverged(now, error.to_string());
+                Next::Over
+            }
+        }
+    }
+
+    fn advance(&mut self, now: Time, budget: u64) -> Result<Pace, EngineError> {
+        while let Some(feed) = self.backup.poll_feed() {
+            self.take_in(feed)?;
+        }
+        let Some(follower) = self.follower.as_mut().filter(|_| self.ready) else {
+            return Ok(Pace::Idle);
+        };
+        let pace = follower.run(budget)?;
+        while let Some(produced) = follower.poll_output() {
+            self.backup.output(produced.number, produced.output);
+        }
+        let (entry, retired) = (follower.replayed(), follower.position().retired);
+        self.backup.handle_replayed(now, entry, retired);
+        Ok(pace)
+    }
+
+    fn take_in(&mut self, feed: Feed) -> Result<(), EngineError> {
+        match (feed, &mut self.follower) {
+            (Feed::Begin { config }, follower) => {
+                (self.pages, self.bytes, self.ready) = (0, 0, false);
+                *follower = Some(L::Follower::new(&config)?);
+            }
+            (Feed::Pages { bytes }, Some(follower)) => {
+                self.pages += follower.write_pages(&bytes)?;
+                self.bytes += bytes.len() as u64;
+            }
+            (Feed::End { state, last_entry }, Some(follower)) => {
+                follower.restore(&state, last_entry)?;
+                self.ready = true;
+                self.events.push_back(Event::Transfer {
+                    pages: self.pages,
+                    bytes: self.bytes,
+                });
+            }
+            (Feed::Log { bytes, .. }, Some(follower)) => follower.feed(&bytes)?,
+            (_, None) => {
+                return Err(EngineError(
+                    "the primary sent a state without its beginning".to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Becomes the primary, if the next generation is won and everything held is replayed.
+    pub(crate) fn take_over(&mut self, now: Time) -> Option<Serving<L>> {
+        let (reissued, released) = self.backup.unreleased();
+        let clock_ns = self.backup.clock_ns(now);
+        if self.follower.is_none() {
+            return None;
+        }
+        let primary = self.backup.take_over(now)?;
+        let generation = primary.generation();
+        match self.follower.take()?.go_live() {
+            Ok(leader) => {
+                let took = now.since(self.backup.suspected());
+                let position = leader.position();
+                let mut serving = Serving::new(primary, leader, now, clock_ns);
+                serving.events.append(&mut self.events);
+                serving.events.push_back(Event::TookOver {
+                    generation,
+                    position,
+                    released,
+                    reissued,
+                    took,
+                });
+                Some(serving)
+            }
+            Err(error) => {
+                self.events.push_back(Event::Halted {
+                    reason: error.to_string(),
+                });
+                None
+            }
+        }
+    }
+
+    pub(crate) fn follower(&self) -> Option<&L::Follower> {
+        self.follower.as_ref()
+    }
+}

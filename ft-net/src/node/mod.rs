@@ -1,0 +1,247 @@
+//! A replica: a machine, its log and the protocol in one object. The same object runs in the simulator and in a process.
+//!
+//! The caller hands in what happens (`handle_*`), lets the machine run (`run_slice`), and carries out what comes out
+//! (`poll_*`, until empty, after each of these calls).
+
+mod clock;
+pub mod engine;
+mod following;
+mod serving;
+mod transfer;
+
+use std::time::Duration;
+
+use emu::Output;
+
+use crate::event::Event;
+use crate::message::Message;
+use crate::proto::arbitration::{Answer, Ask};
+use crate::proto::backup::Backup;
+use crate::proto::output::Outputs;
+use crate::proto::primary::Primary;
+use crate::proto::{Config, ConnId, Transmit};
+use crate::time::Time;
+use engine::Leader;
+use following::Following;
+use serving::Serving;
+
+/// Where a replica runs.
+pub trait Host {
+    /// Monotonic time.
+    fn now(&mut self) -> Time;
+
+    /// 64 random bits for the guest.
+    fn random(&mut self) -> u64;
+}
+
+/// When to call [`Node::run_slice`] again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At once, or after `rest` if the backup lags behind.
+    Again {
+        /// How long to leave the guest standing.
+        rest: Duration,
+    },
+    /// After the next `handle_*` call; [`Node::poll_timeout`] tells when `handle_tick` is due.
+    Wait,
+    /// Never: it has spoken its last word. What is left to poll must still be carried out.
+    Over,
+}
+
+/// One replica of the machine `L`.
+pub struct Node<L: Leader> {
+    role: Half<L>,
+}
+
+enum Half<L: Leader> {
+    Serving(Box<Serving<L>>),
+    Following(Box<Following<L>>),
+}
+
+/// Calls the same method of the half that this replica is now.
+macro_rules! either {
+    ($node:expr, |$serving:ident| $a:expr, |$following:ident| $b:expr) => {
+        match $node {
+            Half::Serving($serving) => $a,
+            Half::Following($following) => $b,
+        }
+    };
+}
+
+impl<L: Leader> Node<L> {
+    /// A new machine's first primary, which has claimed generation 1.
+    #[must_use]
+    pub fn primary(config: Config, now: Time, leader: L) -> Self {
+        let primary = Primary::new(config, now, 1, leader.last_entry(), Outputs::new(0));
+        let clock_ns = leader.clock_ns();
+        Self {
+            role: Half::Serving(Box::new(Serving::new(primary, leader, now, clock_ns))),
+        }
+    }
+
+    /// A backup that has nothing yet.
+    #[must_use]
+    pub fn backup(config: Config, now: Time) -> Self {
+        Self {
+            role: Half::Following(Box::new(Following::new(Backup::new(config, now)))),
+        }
+    }
+
+    /// Somebody connected to this primary, or this backup connected to somebody.
+    pub fn handle_connect(&mut self, now: Time, conn: ConnId) {
+        either!(
+            &mut self.role,
+            |s| s.primary.handle_connect(now, conn),
+            |f| f.backup.handle_connect(now, conn)
+        );
+    }
+
+    /// A connection ended, for `reason`.
+    pub fn handle_disconnect(&mut self, now: Time, conn: ConnId, reason: &str) {
+        either!(
+            &mut self.role,
+            |s| s.primary.handle_disconnect(now, conn, reason),
+            |f| f.backup.handle_disconnect(now, conn, reason)
+        );
+    }
+
+    /// A message arrived.
+    pub fn handle_message(&mut self, now: Time, conn: ConnId, message: Message) {
+        either!(
+            &mut self.role,
+            |s| s.primary.handle_message(now, conn, message),
+            |f| f.backup.handle_message(now, conn, message)
+        );
+    }
+
+    /// Time passes.
+    pub fn handle_tick(&mut self, now: Time) {
+        either!(&mut self.role, |s| s.primary.handle_tick(now), |f| f
+            .backup
+            .handle_tick(now));
+    }
+
+    /// The arbiter answered.
+    pub fn handle_answer(&mut self, now: Time, ask: Ask, answer: Answer) {
+        either!(
+            &mut self.role,
+            |s| s.primary.handle_answer(now, ask, answer),
+            |f| f.backup.handle_answer(now, ask, answer)
+        );
+    }
+
+    /// The sink has written every output up to `number`.
+    pub fn handle_released(&mut self, now: Time, number: u64) {
+        if let Half::Serving(serving) = &mut self.role {
+            serving.primary.handle_released(now, number);
+        }
+    }
+
+    /// The operator switches the machine off, by an entry in the log like any other. `false` from a backup.
+    pub fn power_off(&mut self) -> bool {
+        either!(
+            &mut self.role,
+            |s| {
+                s.power_off();
+                true
+            },
+            |_f| false
+        )
+    }
+
+    /// The operator stops this replica: the other one goes on.
+    pub fn detach(&mut self, now: Time) {
+        either!(&mut self.role, |s| s.detach(now), |f| f.backup.detach(now));
+    }
+
+    /// Lets the machine run for at most about `budget` instructions, and a backup that may become the primary.
+    pub fn run_slice(&mut self, host: &mut dyn Host, budget: u64) -> Next {
+        let next = either!(&mut self.role, |s| s.run_slice(host, budget), |f| f
+            .run_slice(host, budget));
+        if let Half::Following(following) = &mut self.role
+            && following.backup.won()
+            && let Some(serving) = following.take_over(host.now())
+        {
+            self.role = Half::Serving(Box::new(serving));
+            return Next::Again {
+                rest: Duration::ZERO,
+            };
+        }
+        next
+    }
+
+    /// When `handle_tick` is due, and then `run_slice`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        either!(&self.role, |s| s.poll_timeout(), |f| f
+            .backup
+            .poll_timeout())
+    }
+
+    /// The next thing to do on a connection.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        either!(&mut self.role, |s| s.primary.poll_transmit(), |f| f
+            .backup
+            .poll_transmit())
+    }
+
+    /// The next output for the outside: (number, output). Then [`Self::handle_released`].
+    pub fn poll_release(&mut self) -> Option<(u64, Output)> {
+        either!(&mut self.role, |s| s.primary.poll_release(), |_f| None)
+    }
+
+    /// The next output of a backup that its primary has released, for the backup's own terminal.
+    pub fn poll_mirror(&mut self) -> Option<Output> {
+        either!(&mut self.role, |_s| None, |f| f.backup.poll_mirror())
+    }
+
+    /// The next question to the arbiter.
+    pub fn poll_ask(&mut self, now: Time) -> Option<Ask> {
+        either!(&mut self.role, |s| s.primary.poll_ask(now), |f| f
+            .backup
+            .poll_ask(now))
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        either!(
+            &mut self.role,
+            |s| s.events.pop_front().or_else(|| s.primary.poll_event()),
+            |f| f.events.pop_front().or_else(|| f.backup.poll_event())
+        )
+    }
+
+    /// Does this backup look for a primary?
+    #[must_use]
+    pub fn seeking(&self) -> bool {
+        either!(&self.role, |_s| false, |f| f.backup.seeking())
+    }
+
+    /// The generation that this replica serves; `None` from a backup.
+    #[must_use]
+    pub fn serving(&self) -> Option<u64> {
+        either!(
+            &self.role,
+            |s| (!s.primary.over()).then(|| s.primary.generation()),
+            |_f| None
+        )
+    }
+
+    /// Is there a backup that could take over from this primary?
+    #[must_use]
+    pub fn protected(&self) -> bool {
+        either!(&self.role, |s| s.primary.protected(), |_f| false)
+    }
+
+    /// The live machine.
+    #[must_use]
+    pub fn leader(&self) -> Option<&L> {
+        either!(&self.role, |s| Some(s.leader()), |_f| None)
+    }
+
+    /// The replaying machine.
+    #[must_use]
+    pub fn follower(&self) -> Option<&L::Follower> {
+        either!(&self.role, |_s| None, |f| f.follower())
+    }
+}

@@ -1,0 +1,182 @@
+//! A replica while it serves: the machine runs and is recorded, the protocol decides what leaves.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use emu::{Control, Input};
+
+use super::clock::GuestClock;
+use super::engine::{Leader, Live, Pace};
+use super::transfer::Transfer;
+use super::{Host, Next};
+use crate::event::Event;
+use crate::proto::primary::Primary;
+use crate::time::Time;
+
+/// A guest that logs nothing is marked this often.
+const MARK_EVERY: Duration = Duration::from_millis(10);
+
+/// The primary's half of a [`super::Node`].
+pub(crate) struct Serving<L> {
+    pub(crate) primary: Primary,
+    pub(crate) events: VecDeque<Event>,
+    leader: L,
+    clock: GuestClock,
+    transfer: Option<Transfer>,
+    power_off: bool,
+    /// When and where the log had its last entry.
+    marked: (Time, u64),
+}
+
+/// The machine's questions, answered by the host.
+struct Answers<'a> {
+    host: &'a mut dyn Host,
+    clock: GuestClock,
+}
+
+impl Live for Answers<'_> {
+    fn clock_ns(&mut self) -> u64 {
+        self.clock.at(self.host.now())
+    }
+
+    fn random(&mut self) -> u64 {
+        self.host.random()
+    }
+}
+
+impl<L: Leader> Serving<L> {
+    /// `clock_ns`: guest time at `now`.
+    pub(crate) fn new(primary: Primary, leader: L, now: Time, clock_ns: u64) -> Self {
+        let clock = GuestClock::new(clock_ns.max(leader.clock_ns()), now);
+        let marked = (now, leader.position().retired);
+        Self {
+            primary,
+            events: VecDeque::new(),
+            leader,
+            clock,
+            transfer: None,
+            power_off: false,
+            marked,
+        }
+    }
+
+    pub(crate) fn run_slice(&mut self, host: &mut dyn Host, budget: u64) -> Next {
+        let now = host.now();
+        self.primary.set_clock(self.clock.at(now));
+        if self.primary.over() {
+            return Next::Over;
+        }
+        let mut pace = Pace::Idle;
+        if self.primary.may_run() {
+            self.deliver(now);
+            pace = self.leader.run(
+                budget,
+                &mut Answers {
+                    host,
+                    clock: self.clock,
+                },
+            );
+        }
+        let after = host.now();
+        self.collect(after);
+        self.transfer(host);
+        match pace {
+            Pace::Busy => Next::Again {
+                rest: self.primary.throttle().pause_after(after.since(now)),
+            },
+            Pace::Idle => Next::Wait,
+        }
+    }
+
+    /// Everything from outside that is due enters the machine here, between two instructions.
+    fn deliver(&mut self, now: Time) {
+        if std::mem::take(&mut self.power_off) {
+            self.leader.deliver(Input::Control(Control::PowerOff));
+        }
+        let guest_now_ns = self.clock.at(now);
+        if self
+            .leader
+            .clock_due_ns()
+            .is_some_and(|due_ns| due_ns <= guest_now_ns)
+        {
+            self.leader.deliver(Input::Clock { ns: guest_now_ns });
+        }
+        while self.leader.console_room() {
+            let Some(input) = self.primary.poll_input() else {
+                break;
+            };
+            let had = self.leader.console_seq(input.client);
+            if input.seq == had + 1 {
+                let (client, seq, bytes) = (input.client, input.seq, input.bytes);
+                self.leader.deliver(Input::Console { client, seq, bytes });
+                self.primary
+                    .input_logged(client, seq, Some(self.leader.last_entry()));
+            } else if input.seq <= had {
+                self.primary.input_logged(input.client, input.seq, None);
+            } // A gap: the client will send what is missing first.
+        }
+    }
+
+    /// Hands what the machine did to the protocol.
+    fn collect(&mut self, now: Time) {
+        let retired = self.leader.position().retired;
+        while let Some(produced) = self.leader.poll_output() {
+            self.primary
+                .output(produced.number, produced.entry, produced.output);
+        }
+        if now.since(self.marked.0) >= MARK_EVERY && retired != self.marked.1 {
+            self.leader.mark();
+        }
+        if let Some(segment) = self.leader.take_segment() {
+            self.marked = (now, retired);
+            self.primary
+                .log(now, segment.first, segment.last, segment.bytes, retired);
+        }
+    }
+
+    fn transfer(&mut self, host: &mut dyn Host) {
+        let joining = self.primary.joining();
+        if self.transfer.as_ref().map(Transfer::conn) != joining {
+            self.transfer =
+                joining.map(|conn| Transfer::begin(conn, &mut self.primary, &mut self.leader));
+        }
+        let Some(mut transfer) = self.transfer.take() else {
+            return;
+        };
+        let began = host.now();
+        let step = transfer.step(&mut self.primary, &mut self.leader);
+        self.events.extend(step.event);
+        if step.cut {
+            transfer.cut(&mut self.primary, &mut self.leader, || {
+                host.now().since(began)
+            });
+        } else {
+            self.transfer = Some(transfer);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        let clock = self
+            .leader
+            .clock_due_ns()
+            .map(|ns| self.clock.when(ns))
+            .filter(|_| self.primary.may_run());
+        [self.primary.poll_timeout(), clock]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(crate) fn power_off(&mut self) {
+        self.power_off = true;
+    }
+
+    pub(crate) fn detach(&mut self, now: Time) {
+        self.collect(now);
+        self.primary.detach(now);
+    }
+
+    pub(crate) fn leader(&self) -> &L {
+        &self.leader
+    }
+}
