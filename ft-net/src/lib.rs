@@ -7,6 +7,7 @@
 //! | [`event`] | what a replica tells its operator |
 //! | [`node`] | a machine, its log and the protocol in one object: a replica |
 //! | [`arbiter`] | who may serve a generation: test-and-set on shared storage |
+//! | [`shared`] | the shared directory: who serves where, who lives, the console of record |
 //!
 //! docs/protocol.md has the messages, the invariants and the argument for a single history.
 
@@ -16,6 +17,7 @@ pub mod frame;
 pub mod message;
 pub mod node;
 pub mod proto;
+pub mod shared;
 mod time;
 
 pub use time::Time;

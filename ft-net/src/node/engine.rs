@@ -4,14 +4,7 @@ use std::fmt;
 
 use emu::{Input, Output, Position};
 
-/// Where answers to the guest's questions come from while the machine is live.
-pub trait Live {
-    /// Guest time of the host clock: nanoseconds since the machine was created.
-    fn clock_ns(&mut self) -> u64;
-
-    /// 64 random bits.
-    fn random(&mut self) -> u64;
-}
+pub use super::clock::Answers;
 
 /// How a slice of execution ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +42,8 @@ pub trait Leader: Sized {
     /// The same machine while it replays.
     type Follower: Follower<Leader = Self>;
 
-    /// Executes at most about `budget` instructions.
-    fn run(&mut self, budget: u64, live: &mut dyn Live) -> Pace;
+    /// Executes at most about `budget` instructions; its questions are answered by the [`Answers`] given at its making.
+    fn run(&mut self, budget: u64) -> Pace;
 
     /// Delivers `input` at the current position and records it.
     fn deliver(&mut self, input: Input);
@@ -142,11 +135,14 @@ pub trait Follower: Sized {
     /// Where the machine is.
     fn position(&self) -> Position;
 
+    /// The guest time that the machine has seen last.
+    fn clock_ns(&self) -> u64;
+
     /// Ends the replay and carries on live. Every entry fed has been replayed; the next one recorded has the next number.
     ///
     /// # Errors
     /// If something is left to replay.
-    fn go_live(self) -> Result<Self::Leader, EngineError>;
+    fn go_live(self, answers: Answers) -> Result<Self::Leader, EngineError>;
 }
 
 /// What went wrong in a machine or its log, in words.

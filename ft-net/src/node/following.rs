@@ -1,7 +1,9 @@
 //! A replica while it follows: the machine is received, then replays the log as it comes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use super::clock::Answers;
 use super::engine::{EngineError, Follower, Leader, Pace};
 use super::serving::Serving;
 use super::{Host, Next};
@@ -32,8 +34,7 @@ impl<L: Leader> Following<L> {
         }
     }
 
-    pub(crate) fn run_slice(&mut self, host: &mut dyn Host, budget: u64) -> Next {
-        let now = host.now();
+    pub(crate) fn run_slice(&mut self, now: Time, budget: u64) -> Next {
         if self.backup.over() {
             return Next::Over;
         }
@@ -94,36 +95,34 @@ impl<L: Leader> Following<L> {
     }
 
     /// Becomes the primary, if the next generation is won and everything held is replayed.
-    pub(crate) fn take_over(&mut self, now: Time) -> Option<Serving<L>> {
+    pub(crate) fn take_over(&mut self, host: &Arc<dyn Host>) -> Option<Serving<L>> {
+        self.follower.as_ref()?;
+        let now = host.now();
         let (reissued, released) = self.backup.unreleased();
-        let clock_ns = self.backup.clock_ns(now);
-        if self.follower.is_none() {
-            return None;
-        }
         let primary = self.backup.take_over(now)?;
         let generation = primary.generation();
-        match self.follower.take()?.go_live() {
-            Ok(leader) => {
-                let took = now.since(self.backup.suspected());
-                let position = leader.position();
-                let mut serving = Serving::new(primary, leader, now, clock_ns);
-                serving.events.append(&mut self.events);
-                serving.events.push_back(Event::TookOver {
-                    generation,
-                    position,
-                    released,
-                    reissued,
-                    took,
-                });
-                Some(serving)
-            }
+        let follower = self.follower.take()?;
+        let clock_ns = self.backup.clock_ns(now).max(follower.clock_ns());
+        let answers = Answers::new(Arc::clone(host), clock_ns);
+        let leader = match follower.go_live(answers.clone()) {
+            Ok(leader) => leader,
             Err(error) => {
-                self.events.push_back(Event::Halted {
-                    reason: error.to_string(),
-                });
-                None
+                let reason = error.to_string();
+                self.events.push_back(Event::Halted { reason });
+                return None;
             }
-        }
+        };
+        let position = leader.position();
+        let mut serving = Serving::new(primary, leader, answers);
+        serving.events.append(&mut self.events);
+        serving.events.push_back(Event::TookOver {
+            generation,
+            position,
+            released,
+            reissued,
+            took: now.since(self.backup.suspected()),
+        });
+        Some(serving)
     }
 
     pub(crate) fn follower(&self) -> Option<&L::Follower> {

@@ -9,6 +9,7 @@ mod following;
 mod serving;
 mod transfer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use emu::Output;
@@ -21,17 +22,17 @@ use crate::proto::output::Outputs;
 use crate::proto::primary::Primary;
 use crate::proto::{Config, ConnId, Transmit};
 use crate::time::Time;
-use engine::Leader;
+use engine::{Answers, Leader};
 use following::Following;
 use serving::Serving;
 
 /// Where a replica runs.
-pub trait Host {
+pub trait Host: Send + Sync {
     /// Monotonic time.
-    fn now(&mut self) -> Time;
+    fn now(&self) -> Time;
 
     /// 64 random bits for the guest.
-    fn random(&mut self) -> u64;
+    fn random(&self) -> u64;
 }
 
 /// When to call [`Node::run_slice`] again.
@@ -51,6 +52,7 @@ pub enum Next {
 /// One replica of the machine `L`.
 pub struct Node<L: Leader> {
     role: Half<L>,
+    host: Arc<dyn Host>,
 }
 
 enum Half<L: Leader> {
@@ -69,22 +71,22 @@ macro_rules! either {
 }
 
 impl<L: Leader> Node<L> {
-    /// A new machine's first primary, which has claimed generation 1.
+    /// A new machine's first primary, which has claimed generation 1. `leader` was made with `answers`.
     #[must_use]
-    pub fn primary(config: Config, now: Time, leader: L) -> Self {
-        let primary = Primary::new(config, now, 1, leader.last_entry(), Outputs::new(0));
-        let clock_ns = leader.clock_ns();
-        Self {
-            role: Half::Serving(Box::new(Serving::new(primary, leader, now, clock_ns))),
-        }
+    pub fn primary(config: Config, answers: Answers, leader: L) -> Self {
+        let host = Arc::clone(&answers.host);
+        let outputs = Outputs::new(0);
+        let primary = Primary::new(config, host.now(), 1, leader.last_entry(), outputs);
+        let role = Half::Serving(Box::new(Serving::new(primary, leader, answers)));
+        Self { role, host }
     }
 
     /// A backup that has nothing yet.
     #[must_use]
-    pub fn backup(config: Config, now: Time) -> Self {
-        Self {
-            role: Half::Following(Box::new(Following::new(Backup::new(config, now)))),
-        }
+    pub fn backup(config: Config, host: Arc<dyn Host>) -> Self {
+        let backup = Backup::new(config, host.now());
+        let role = Half::Following(Box::new(Following::new(backup)));
+        Self { role, host }
     }
 
     /// Somebody connected to this primary, or this backup connected to somebody.
@@ -155,12 +157,12 @@ impl<L: Leader> Node<L> {
     }
 
     /// Lets the machine run for at most about `budget` instructions, and a backup that may become the primary.
-    pub fn run_slice(&mut self, host: &mut dyn Host, budget: u64) -> Next {
-        let next = either!(&mut self.role, |s| s.run_slice(host, budget), |f| f
-            .run_slice(host, budget));
+    pub fn run_slice(&mut self, budget: u64) -> Next {
+        let next = either!(&mut self.role, |s| s.run_slice(budget), |f| f
+            .run_slice(self.host.now(), budget));
         if let Half::Following(following) = &mut self.role
             && following.backup.won()
-            && let Some(serving) = following.take_over(host.now())
+            && let Some(serving) = following.take_over(&self.host)
         {
             self.role = Half::Serving(Box::new(serving));
             return Next::Again {

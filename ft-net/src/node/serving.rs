@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use emu::{Control, Input};
 
-use super::clock::GuestClock;
-use super::engine::{Leader, Live, Pace};
+use super::Next;
+use super::clock::Answers;
+use super::engine::{Leader, Pace};
 use super::transfer::Transfer;
-use super::{Host, Next};
 use crate::event::Event;
 use crate::proto::primary::Primary;
 use crate::time::Time;
@@ -21,65 +21,43 @@ pub(crate) struct Serving<L> {
     pub(crate) primary: Primary,
     pub(crate) events: VecDeque<Event>,
     leader: L,
-    clock: GuestClock,
+    /// The same that the machine asks.
+    answers: Answers,
     transfer: Option<Transfer>,
     power_off: bool,
     /// When and where the log had its last entry.
     marked: (Time, u64),
 }
 
-/// The machine's questions, answered by the host.
-struct Answers<'a> {
-    host: &'a mut dyn Host,
-    clock: GuestClock,
-}
-
-impl Live for Answers<'_> {
-    fn clock_ns(&mut self) -> u64 {
-        self.clock.at(self.host.now())
-    }
-
-    fn random(&mut self) -> u64 {
-        self.host.random()
-    }
-}
-
 impl<L: Leader> Serving<L> {
-    /// `clock_ns`: guest time at `now`.
-    pub(crate) fn new(primary: Primary, leader: L, now: Time, clock_ns: u64) -> Self {
-        let clock = GuestClock::new(clock_ns.max(leader.clock_ns()), now);
-        let marked = (now, leader.position().retired);
+    /// `answers` are those that `leader` was made with.
+    pub(crate) fn new(primary: Primary, leader: L, answers: Answers) -> Self {
+        let marked = (answers.host.now(), leader.position().retired);
         Self {
             primary,
             events: VecDeque::new(),
             leader,
-            clock,
+            answers,
             transfer: None,
             power_off: false,
             marked,
         }
     }
 
-    pub(crate) fn run_slice(&mut self, host: &mut dyn Host, budget: u64) -> Next {
-        let now = host.now();
-        self.primary.set_clock(self.clock.at(now));
+    pub(crate) fn run_slice(&mut self, budget: u64) -> Next {
+        let now = self.answers.host.now();
+        self.primary.set_clock(self.answers.clock.at(now));
         if self.primary.over() {
             return Next::Over;
         }
         let mut pace = Pace::Idle;
         if self.primary.may_run() {
             self.deliver(now);
-            pace = self.leader.run(
-                budget,
-                &mut Answers {
-                    host,
-                    clock: self.clock,
-                },
-            );
+            pace = self.leader.run(budget);
         }
-        let after = host.now();
+        let after = self.answers.host.now();
         self.collect(after);
-        self.transfer(host);
+        self.transfer();
         match pace {
             Pace::Busy => Next::Again {
                 rest: self.primary.throttle().pause_after(after.since(now)),
@@ -93,7 +71,7 @@ impl<L: Leader> Serving<L> {
         if std::mem::take(&mut self.power_off) {
             self.leader.deliver(Input::Control(Control::PowerOff));
         }
-        let guest_now_ns = self.clock.at(now);
+        let guest_now_ns = self.answers.clock.at(now);
         if self
             .leader
             .clock_due_ns()
@@ -134,7 +112,7 @@ impl<L: Leader> Serving<L> {
         }
     }
 
-    fn transfer(&mut self, host: &mut dyn Host) {
+    fn transfer(&mut self) {
         let joining = self.primary.joining();
         if self.transfer.as_ref().map(Transfer::conn) != joining {
             self.transfer =
@@ -143,6 +121,7 @@ impl<L: Leader> Serving<L> {
         let Some(mut transfer) = self.transfer.take() else {
             return;
         };
+        let host = &self.answers.host;
         let began = host.now();
         let step = transfer.step(&mut self.primary, &mut self.leader);
         self.events.extend(step.event);
@@ -159,7 +138,7 @@ impl<L: Leader> Serving<L> {
         let clock = self
             .leader
             .clock_due_ns()
-            .map(|ns| self.clock.when(ns))
+            .map(|ns| self.answers.clock.when(ns))
             .filter(|_| self.primary.may_run());
         [self.primary.poll_timeout(), clock]
             .into_iter()

@@ -25,7 +25,7 @@ const REST_MS: u64 = 2500;
 
 /// One run: faults, then rest, then power-off, then what must hold.
 fn run(seed: u64, output_rule: bool, trace: bool) -> Result<Tally, Violation> {
-    let mut world = World::new(seed, output_rule, Toy::new());
+    let mut world = World::new(seed, output_rule, Toy::new);
     world.trace = trace;
     world.after(Duration::from_millis(1), What::Spawn);
     world.after(Duration::from_millis(20), What::Fault);

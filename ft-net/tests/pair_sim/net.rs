@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use ft_net::Time;
-use ft_net::message::Message;
 use ft_net::proto::ConnId;
 
 use crate::rng::Rng;
@@ -19,7 +18,8 @@ pub enum End {
 #[derive(Clone, Debug)]
 pub enum Packet {
     Opened,
-    Message(Message),
+    /// A message, as the frame that would be on the wire.
+    Frame(Vec<u8>),
     Closed(&'static str),
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use emu::{Control, Input, Output, Position, Power};
-use ft_net::node::engine::{EngineError, Follower, Leader, Live, Pace, Produced, Segment};
+use ft_net::node::engine::{Answers, EngineError, Follower, Leader, Pace, Produced, Segment};
 
 use crate::rng::mix;
 
@@ -129,10 +129,11 @@ pub struct Toy {
     last_entry: u64,
     produced: VecDeque<Produced>,
     dirty: BTreeSet<u32>,
+    answers: Answers,
 }
 
 struct Recorder<'a> {
-    live: &'a mut dyn Live,
+    answers: &'a Answers,
     entries: &'a mut Vec<Entry>,
     last_entry: &'a mut u64,
     produced: &'a mut VecDeque<Produced>,
@@ -147,13 +148,13 @@ impl Recorder<'_> {
 
 impl Doors for Recorder<'_> {
     fn clock(&mut self, at: u64) -> u64 {
-        let ns = self.live.clock_ns();
+        let ns = self.answers.clock_ns();
         self.record(at, Event::Clock(ns));
         ns
     }
 
     fn random(&mut self, at: u64) -> u64 {
-        let bits = self.live.random();
+        let bits = self.answers.random();
         self.record(at, Event::Random(bits));
         bits
     }
@@ -169,17 +170,18 @@ impl Doors for Recorder<'_> {
 }
 
 impl Toy {
-    pub fn new() -> Self {
-        Self::from(State::new(), 0)
+    pub fn new(answers: Answers) -> Self {
+        Self::from(State::new(), 0, answers)
     }
 
-    fn from(state: State, last_entry: u64) -> Self {
+    fn from(state: State, last_entry: u64, answers: Answers) -> Self {
         Self {
             state,
             entries: Vec::new(),
             last_entry,
             produced: VecDeque::new(),
             dirty: BTreeSet::new(),
+            answers,
         }
     }
 
@@ -196,13 +198,13 @@ impl Toy {
 impl Leader for Toy {
     type Follower = ToyFollower;
 
-    fn run(&mut self, budget: u64, live: &mut dyn Live) -> Pace {
+    fn run(&mut self, budget: u64) -> Pace {
         for _ in 0..budget {
             if self.state.off == Some(true) {
                 return Pace::Idle;
             }
             let mut doors = Recorder {
-                live,
+                answers: &self.answers,
                 entries: &mut self.entries,
                 last_entry: &mut self.last_entry,
                 produced: &mut self.produced,
@@ -471,9 +473,13 @@ impl Follower for ToyFollower {
         Position::at(self.state.steps)
     }
 
-    fn go_live(self) -> Result<Toy, EngineError> {
+    fn clock_ns(&self) -> u64 {
+        self.state.clock_ns
+    }
+
+    fn go_live(self, answers: Answers) -> Result<Toy, EngineError> {
         assert!(self.log.is_empty() && self.produced.is_empty());
-        Ok(Toy::from(self.state, self.replayed))
+        Ok(Toy::from(self.state, self.replayed, answers))
     }
 }
 

@@ -1,12 +1,16 @@
 //! Replicas, clients, arbiter and sink under virtual time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use emu::Output;
 use ft_net::Time;
 use ft_net::event::Event;
-use ft_net::node::engine::Leader;
+use ft_net::frame;
+use ft_net::message::Message;
+use ft_net::node::engine::{Answers, Leader};
 use ft_net::node::{Host, Next, Node};
 use ft_net::proto::arbitration::{Answer, Ask};
 use ft_net::proto::client::Client;
@@ -14,7 +18,7 @@ use ft_net::proto::{Config, ConnId, Transmit};
 
 use crate::checkers::{Generations, Record, Violation};
 use crate::net::{Arrival, End, Net, Packet};
-use crate::rng::Rng;
+use crate::rng::{Rng, mix};
 
 pub const TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -61,7 +65,6 @@ pub struct Replica<L: Leader> {
     /// The arbiter is out of its reach until then.
     pub arbiter_down: Time,
     conn: Option<ConnId>,
-    rng: Rng,
     offset: Duration,
     written: Time,
 }
@@ -86,6 +89,7 @@ pub struct Tally {
 
 pub struct World<L: Leader> {
     pub now: Time,
+    now_ns: Arc<AtomicU64>,
     pub rng: Rng,
     pub replicas: Vec<Replica<L>>,
     pub clients: Vec<SimClient>,
@@ -103,25 +107,28 @@ pub struct World<L: Leader> {
     order: u64,
 }
 
-struct SimHost<'a> {
-    now: Time,
-    rng: &'a mut Rng,
+/// A replica's own view of virtual time, and its chance.
+struct SimHost {
+    now_ns: Arc<AtomicU64>,
+    offset: Duration,
+    random: AtomicU64,
 }
 
-impl Host for SimHost<'_> {
-    fn now(&mut self) -> Time {
-        self.now
+impl Host for SimHost {
+    fn now(&self) -> Time {
+        Time::from_ns(self.now_ns.load(Relaxed)) + self.offset
     }
 
-    fn random(&mut self) -> u64 {
-        self.rng.next()
+    fn random(&self) -> u64 {
+        mix(self.random.fetch_add(1, Relaxed))
     }
 }
 
 impl<L: Leader> World<L> {
-    pub fn new(seed: u64, output_rule: bool, machine: L) -> Self {
+    pub fn new(seed: u64, output_rule: bool, machine: impl FnOnce(Answers) -> L) -> Self {
         let mut world = Self {
             now: Time::from_ns(1),
+            now_ns: Arc::new(AtomicU64::new(1)),
             rng: Rng::new(seed),
             replicas: Vec::new(),
             clients: Vec::new(),
@@ -138,7 +145,10 @@ impl<L: Leader> World<L> {
             agenda: BTreeMap::new(),
             order: 0,
         };
-        world.add_replica(|config, now| Node::primary(config, now, machine));
+        world.add_replica(|config, host| {
+            let answers = Answers::new(host, 0);
+            Node::primary(config, answers.clone(), machine(answers))
+        });
         for id in 0..2 {
             let client = Client::new(id + 1, TIMEOUT, world.now);
             world.clients.push(SimClient { client, conn: None });
@@ -160,7 +170,7 @@ impl<L: Leader> World<L> {
         self.add_replica(Node::backup);
     }
 
-    fn add_replica(&mut self, node: impl FnOnce(Config, Time) -> Node<L>) {
+    fn add_replica(&mut self, node: impl FnOnce(Config, Arc<dyn Host>) -> Node<L>) {
         let id = self.replicas.len();
         let mut rng = self.rng.fork();
         let offset = Duration::from_nanos(rng.range(0..1 << 40));
@@ -174,16 +184,21 @@ impl<L: Leader> World<L> {
             output_rule: self.output_rule,
             ..Config::new(77, id as u64)
         };
+        let (now_ns, random) = (Arc::clone(&self.now_ns), AtomicU64::new(rng.next()));
+        let host = SimHost {
+            now_ns,
+            offset,
+            random,
+        };
         let speed = rng.range(20..60);
         self.replicas.push(Replica {
-            node: node(config, self.now + offset),
+            node: node(config, Arc::new(host)),
             life: Life::Up,
             powered_off: false,
             fuse: None,
             speed,
             arbiter_down: Time::ZERO,
             conn: None,
-            rng,
             offset,
             written: Time::ZERO,
         });
@@ -194,6 +209,7 @@ impl<L: Leader> World<L> {
     pub fn run(&mut self, mut on: impl FnMut(&mut Self, What)) {
         while let Some(((at, _), what)) = self.agenda.pop_first() {
             self.now = at;
+            self.now_ns.store(at.ns(), Relaxed);
             if self.violation.is_some() || matches!(what, What::End) {
                 return;
             }
@@ -258,11 +274,7 @@ impl<L: Leader> World<L> {
             return;
         }
         let replica = &mut self.replicas[r];
-        let mut host = SimHost {
-            now,
-            rng: &mut replica.rng,
-        };
-        let next = replica.node.run_slice(&mut host, replica.speed);
+        let next = replica.node.run_slice(replica.speed);
         self.pump(r);
         if next == Next::Over && self.up(r) {
             self.replicas[r].life = Life::Exited;
@@ -339,7 +351,7 @@ impl<L: Leader> World<L> {
             );
         } else if let Some(transmit) = node.poll_transmit() {
             let (conn, packet) = match transmit {
-                Transmit::Message(conn, message) => (conn, Packet::Message(message)),
+                Transmit::Message(conn, message) => (conn, Packet::Frame(frame::encode(&message))),
                 Transmit::Close(conn) => (conn, Packet::Closed("closed by the peer")),
             };
             let arrival = self
@@ -462,7 +474,7 @@ impl<L: Leader> World<L> {
                 let node = &mut self.replicas[r].node;
                 match packet {
                     Packet::Opened => node.handle_connect(now, conn),
-                    Packet::Message(message) => node.handle_message(now, conn, message),
+                    Packet::Frame(bytes) => node.handle_message(now, conn, read(&bytes)),
                     Packet::Closed(reason) => node.handle_disconnect(now, conn, reason),
                 }
                 self.pump(r);
@@ -538,7 +550,9 @@ impl<L: Leader> World<L> {
         }
         match packet {
             Packet::Opened => {}
-            Packet::Message(message) => self.clients[c].client.handle_message(self.now, message),
+            Packet::Frame(bytes) => self.clients[c]
+                .client
+                .handle_message(self.now, read(&bytes)),
             Packet::Closed(_) => self.clients[c].client.handle_disconnect(),
         }
         self.client_pump(c);
@@ -551,7 +565,7 @@ impl<L: Leader> World<L> {
                     self.now,
                     conn,
                     End::Client(c),
-                    Packet::Message(message),
+                    Packet::Frame(frame::encode(&message)),
                     &mut self.rng,
                 );
                 self.expect(arrival);
@@ -575,4 +589,8 @@ impl std::ops::Add for Tally {
             acknowledged: self.acknowledged + other.acknowledged,
         }
     }
+}
+
+fn read(mut bytes: &[u8]) -> Message {
+    frame::read(&mut bytes).expect("what was sent arrives")
 }
