@@ -99,6 +99,11 @@ pub enum Event {
         /// What it did.
         reason: String,
     },
+    /// The shared directory does not work; what needs it is tried again and again.
+    Storage {
+        /// What does not work.
+        reason: String,
+    },
     /// This replica has no right to speak any more.
     Halted {
         /// Why.
@@ -180,6 +185,7 @@ impl fmt::Display for Event {
                 took.as_secs_f64() * 1e3
             ),
             Event::BadPeer { reason } => write!(f, "connection closed: {reason}"),
+            Event::Storage { reason } => write!(f, "storage trouble, trying again: {reason}"),
             Event::Halted { reason } => write!(f, "halted: {reason}"),
             Event::PoweredOff { power: None } => write!(f, "the guest is off"),
             Event::PoweredOff {

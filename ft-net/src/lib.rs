@@ -8,6 +8,7 @@
 //! | [`node`] | a machine, its log and the protocol in one object: a replica |
 //! | [`arbiter`] | who may serve a generation: test-and-set on shared storage |
 //! | [`shared`] | the shared directory: who serves where, who lives, the console of record |
+//! | [`runtime`] | the same replica as threads and sockets; the client behind `ftemu attach` |
 //!
 //! docs/protocol.md has the messages, the invariants and the argument for a single history.
 
@@ -17,6 +18,7 @@ pub mod frame;
 pub mod message;
 pub mod node;
 pub mod proto;
+pub mod runtime;
 pub mod shared;
 mod time;
 

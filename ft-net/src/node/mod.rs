@@ -213,6 +213,21 @@ impl<L: Leader> Node<L> {
         )
     }
 
+    /// The run whose machine this backup looks for.
+    pub fn set_instance(&mut self, instance: u64) {
+        if let Half::Following(following) = &mut self.role {
+            following.backup.set_instance(instance);
+        }
+    }
+
+    /// The run that this replica belongs to.
+    #[must_use]
+    pub fn instance(&self) -> u64 {
+        either!(&self.role, |s| s.primary.instance(), |f| f
+            .backup
+            .instance())
+    }
+
     /// Does this backup look for a primary?
     #[must_use]
     pub fn seeking(&self) -> bool {

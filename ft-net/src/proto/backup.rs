@@ -126,6 +126,19 @@ impl Backup {
         self.phase == Phase::Seeking
     }
 
+    /// The run whose machine it looks for, as the shared directory tells. Without effect once it has found one.
+    pub fn set_instance(&mut self, instance: u64) {
+        if self.seeking() {
+            self.config.instance = instance;
+        }
+    }
+
+    /// The run that it belongs to.
+    #[must_use]
+    pub fn instance(&self) -> u64 {
+        self.config.instance
+    }
+
     // ---- from the network ----
 
     /// A connection to somebody who may be the primary exists.
@@ -461,7 +474,7 @@ impl Backup {
     #[must_use]
     pub fn clock_ns(&self, now: Time) -> u64 {
         self.clock_ns
-            .saturating_add(now.since(self.heard).as_nanos() as u64)
+            .saturating_add(now.ns().saturating_sub(self.heard.ns()))
     }
 
     // ---- from the machine ----

@@ -105,7 +105,7 @@ mod tests {
     fn byte(offset: u64) -> Output {
         Output::Console {
             offset,
-            byte: offset as u8,
+            byte: b'x',
         }
     }
 

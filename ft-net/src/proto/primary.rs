@@ -108,11 +108,11 @@ impl Primary {
             return;
         }
         let result = if self.link.as_ref().is_some_and(|link| link.conn == conn) {
-            self.from_backup(now, message)
+            self.hear_backup(now, message)
         } else if self.clients.is_client(conn) {
-            self.from_client(conn, message)
+            self.hear_client(conn, message)
         } else if self.strangers.remove(&conn).is_some() {
-            self.from_stranger(now, conn, message)
+            self.hear_stranger(now, conn, message)
         } else {
             Ok(()) // Closed by us; the peer does not know yet.
         };
@@ -125,7 +125,7 @@ impl Primary {
         }
     }
 
-    fn from_stranger(
+    fn hear_stranger(
         &mut self,
         now: Time,
         conn: ConnId,
@@ -194,7 +194,7 @@ impl Primary {
         Ok(())
     }
 
-    fn from_backup(&mut self, now: Time, message: Message) -> Result<(), PeerError> {
+    fn hear_backup(&mut self, now: Time, message: Message) -> Result<(), PeerError> {
         let Some(link) = &mut self.link else {
             return Ok(());
         };
@@ -229,7 +229,7 @@ impl Primary {
         }
     }
 
-    fn from_client(&mut self, conn: ConnId, message: Message) -> Result<(), PeerError> {
+    fn hear_client(&mut self, conn: ConnId, message: Message) -> Result<(), PeerError> {
         match message {
             Message::ClientInput { bytes, .. } if bytes.len() > INPUT_BYTES_MAX => {
                 Err(PeerError::Flood {
@@ -610,6 +610,12 @@ impl Primary {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// The run that it belongs to.
+    #[must_use]
+    pub fn instance(&self) -> u64 {
+        self.config.instance
     }
 
     /// The generation that this replica serves.

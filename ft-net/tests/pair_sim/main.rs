@@ -3,6 +3,12 @@
 //! `FTEMU_SEEDS=N` chooses how many seeds, `FTEMU_SEED=S` runs one with a trace of what its replicas say.
 
 #![allow(unreachable_pub, reason = "a test has no outside")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
 
 mod checkers;
 mod net;
