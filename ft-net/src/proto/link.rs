@@ -35,6 +35,8 @@ pub(crate) struct Link {
     sent: u64,
     /// The last entry that the backup holds.
     acked: u64,
+    /// The last entry that it said it holds.
+    confirmed: u64,
     /// Log messages not replayed yet: (last entry, bytes).
     window: VecDeque<(u64, usize)>,
     window_bytes: usize,
@@ -53,6 +55,7 @@ impl Link {
             spoke: now,
             sent: 0,
             acked: 0,
+            confirmed: 0,
             window: VecDeque::new(),
             window_bytes: 0,
             lag: LagMeter::default(),
@@ -76,6 +79,11 @@ impl Link {
         self.acked
     }
 
+    /// Does it hold everything there is, by its own word?
+    pub(crate) fn holds_all(&self) -> bool {
+        self.protected() && self.confirmed == self.sent
+    }
+
     pub(crate) fn window_bytes(&self) -> usize {
         self.window_bytes
     }
@@ -95,6 +103,7 @@ impl Link {
                 came: ack.received,
             });
         }
+        self.confirmed = ack.received;
         self.acked = self.acked.max(ack.received);
         while self
             .window

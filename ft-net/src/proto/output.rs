@@ -103,10 +103,7 @@ mod tests {
     use super::*;
 
     fn byte(offset: u64) -> Output {
-        Output::Console {
-            offset,
-            byte: b'x',
-        }
+        Output::Console { offset, byte: b'x' }
     }
 
     #[test]

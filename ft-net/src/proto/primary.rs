@@ -44,6 +44,8 @@ pub struct Primary {
     outputs: Outputs,
     arbitration: Arbitration,
     last_entry: u64,
+    /// The operator wants this replica to stop as soon as its backup holds everything.
+    leaving: bool,
     /// Guest time of the machine's host clock, for heartbeats.
     clock_ns: u64,
     transmits: VecDeque<Transmit>,
@@ -73,6 +75,7 @@ impl Primary {
             clients: Clients::default(),
             outputs,
             last_entry,
+            leaving: false,
             clock_ns: 0,
             transmits: VecDeque::new(),
             events: VecDeque::from([Event::Serving { generation }]),
@@ -163,7 +166,7 @@ impl Primary {
                 "generation {} has a backup already, {:016x}",
                 self.generation, link.replica
             ))
-        } else if self.standing != Standing::Serving {
+        } else if self.standing != Standing::Serving || self.leaving {
             Some(format!(
                 "generation {} is ending; try again",
                 self.generation
@@ -200,7 +203,11 @@ impl Primary {
         };
         link.heard = now;
         match message {
-            Message::Ack(ack) => link.handle_ack(ack),
+            Message::Ack(ack) => {
+                link.handle_ack(ack)?;
+                self.leave();
+                Ok(())
+            }
             Message::PagesAck { chunk } => match &mut link.phase {
                 Phase::Transfer { sent, acked } if chunk > *sent || chunk < *acked => {
                     Err(PeerError::Sequence {
@@ -364,6 +371,7 @@ impl Primary {
                 self.generation = generation;
                 self.standing = Standing::Serving;
                 self.events.push_back(Event::Alone { generation });
+                self.leave();
             }
             (Ask::Exists(_), Answer::Free) if self.standing == Standing::Fencing => {
                 self.standing = Standing::Serving
@@ -397,11 +405,20 @@ impl Primary {
         self.clients = Clients::default();
     }
 
-    /// The operator stops this replica: the backup, if there is one, takes over. The log must have been handed in up to
-    /// its end by [`Self::log`].
+    /// The operator stops this replica. It stands still, hands over when its backup holds the whole log, and ends at once if
+    /// there is none. The log must have been handed in up to its end by [`Self::log`].
     pub fn detach(&mut self, now: Time) {
         self.wake(now);
-        if self.standing != Standing::Over {
+        self.leaving = true;
+        self.leave();
+    }
+
+    fn leave(&mut self) {
+        let ready = match &self.link {
+            Some(link) if link.protected() => link.holds_all(),
+            _ => self.standing != Standing::Claiming,
+        };
+        if self.leaving && ready && self.standing != Standing::Over {
             self.events.push_back(Event::Detached);
             self.end(Some(Bye::Detach));
         }
@@ -456,6 +473,7 @@ impl Primary {
     pub fn may_run(&self) -> bool {
         let window = self.link.as_ref().map_or(0, Link::window_bytes);
         self.standing != Standing::Over
+            && !self.leaving
             && window < self.config.log_bytes_max
             && self.outputs.pending() < self.config.outputs_max
     }

@@ -1,12 +1,12 @@
 //! Connections: two threads each, frames in and frames out.
 
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::spawn;
 use crate::frame::{self, ReadError};
@@ -18,6 +18,9 @@ const WAITING_MAX: usize = 1 << 16;
 
 /// Connections of one process at a time.
 const CONNECTIONS_MAX: usize = 256;
+
+/// How long a closed connection waits for its peer to close, too.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// What connections report.
 #[derive(Debug)]
@@ -50,7 +53,7 @@ impl Connection {
         stream: TcpStream,
         timeout: Duration,
         mut heard: impl FnMut(Heard) -> bool + Send + 'static,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = ConnId(NEXT.fetch_add(1, Ordering::Relaxed));
         stream.set_nodelay(true)?;
@@ -58,8 +61,17 @@ impl Connection {
         let (to, from) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let (out, counter) = (stream.try_clone()?, Arc::clone(&waiting));
-        let writer = spawn("writer", move || write_all(&out, &from, &counter))?;
-        spawn("reader", move || read_all(id, stream, &mut heard))?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let reader_ended = Arc::clone(&ended);
+        let writer = spawn("writer", move || {
+            if write_all(&out, &from, &counter).is_ok() {
+                part(&out, &reader_ended);
+            } // Else the reader reports it, after what the peer has said before.
+        })?;
+        spawn("reader", move || {
+            read_all(id, &stream, &mut heard);
+            ended.store(true, Ordering::Release);
+        })?;
         Ok(Self {
             id,
             to: Some(to),
@@ -85,39 +97,49 @@ impl Connection {
     }
 }
 
-fn write_all(stream: &TcpStream, from: &Receiver<Message>, waiting: &AtomicUsize) {
+/// Writes messages until the connection is closed on this side.
+fn write_all(
+    stream: &TcpStream,
+    from: &Receiver<Message>,
+    waiting: &AtomicUsize,
+) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, stream);
-    let mut step = || -> std::io::Result<bool> {
+    loop {
         let message = match from.try_recv() {
             Ok(message) => message,
-            Err(TryRecvError::Disconnected) => return Ok(false),
+            Err(TryRecvError::Disconnected) => return out.flush(),
             Err(TryRecvError::Empty) => {
                 out.flush()?;
                 match from.recv() {
                     Ok(message) => message,
-                    Err(_) => return Ok(false),
+                    Err(_) => return Ok(()),
                 }
             }
         };
         waiting.fetch_sub(1, Ordering::Relaxed);
         frame::write(&mut out, &message)?;
-        Ok(true)
-    };
-    while let Ok(true) = step() {}
-    let _ = out.flush(); // Whether it works or not, this is the end; the reader reports it.
-    drop(out);
-    let _ = stream.shutdown(Shutdown::Both);
+    }
 }
 
-fn read_all(conn: ConnId, stream: TcpStream, heard: &mut dyn FnMut(Heard) -> bool) {
-    let mut from = BufReader::with_capacity(1 << 16, &stream);
+/// Closes politely: a host that is still being sent to when it closes resets the connection, and the last words are lost
+/// on their way. So: no more from here, but listen until the peer has heard it and closes, too.
+fn part(stream: &TcpStream, reader_ended: &AtomicBool) {
+    let deadline = Instant::now() + PARTING;
+    if stream.shutdown(Shutdown::Write).is_ok() {
+        while !reader_ended.load(Ordering::Acquire) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    let _ = stream.shutdown(Shutdown::Both); // It may be gone already.
+}
+
+/// Reads messages until the connection ends. After nobody wants them any more they are read all the same, see [`part`].
+fn read_all(conn: ConnId, stream: &TcpStream, heard: &mut dyn FnMut(Heard) -> bool) {
+    let mut from = BufReader::with_capacity(1 << 16, stream);
+    let mut wanted = true;
     loop {
         match frame::read(&mut from) {
-            Ok(message) => {
-                if !heard(Heard::Message(conn, message)) {
-                    break;
-                }
-            }
+            Ok(message) => wanted = wanted && heard(Heard::Message(conn, message)),
             Err(error) => {
                 let bad = matches!(error, ReadError::Frame(_));
                 heard(Heard::Closed {
@@ -125,11 +147,10 @@ fn read_all(conn: ConnId, stream: TcpStream, heard: &mut dyn FnMut(Heard) -> boo
                     reason: error.to_string(),
                     bad,
                 });
-                break;
+                return;
             }
         }
     }
-    let _ = stream.shutdown(Shutdown::Both); // It may be closed already.
 }
 
 /// Takes connections until it is dropped.
@@ -144,7 +165,7 @@ impl Acceptor {
         listener: TcpListener,
         timeout: Duration,
         heard: impl Fn(Heard) -> bool + Clone + Send + 'static,
-    ) -> std::io::Result<Self> {
+    ) -> io::Result<Self> {
         let (stop, address) = (Arc::new(AtomicBool::new(false)), listener.local_addr()?);
         let stopped = Arc::clone(&stop);
         spawn("accept", move || {

@@ -82,7 +82,16 @@ impl Replica {
     }
 
     fn wait_for(&self, what: &str, is: impl Fn(&Event) -> bool) {
-        until(what, || self.seen.events.lock().unwrap().iter().any(&is));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.seen.events.lock().unwrap().iter().any(&is) {
+            let seen = self.seen.events.lock().unwrap();
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain for {what}: {seen:#?}"
+            );
+            drop(seen);
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn end(self) -> Exit {
@@ -133,7 +142,9 @@ fn a_machine_is_handed_from_replica_to_replica_until_it_is_switched_off() {
     });
     let now = status(&shared, Duration::from_secs(1)).unwrap();
     assert_eq!(now.generations.len(), 6);
-    until("two living replicas", || shared.living().unwrap().len() == 2);
+    until("two living replicas", || {
+        shared.living().unwrap().len() == 2
+    });
     assert!(now.answer.unwrap().protected);
     std::thread::sleep(Duration::from_millis(200)); // The toy echoes.
     serving.operator.power_off();
