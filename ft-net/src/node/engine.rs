@@ -54,7 +54,7 @@ pub trait Leader: Sized {
     /// Number of the last entry recorded.
     fn last_entry(&self) -> u64;
 
-    /// The entries recorded since the last call.
+    /// The entries recorded since the last call, in one or more segments: until `None`.
     fn take_segment(&mut self) -> Option<Segment>;
 
     /// The next output produced.

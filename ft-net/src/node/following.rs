@@ -18,6 +18,8 @@ pub(crate) struct Following<L: Leader> {
     follower: Option<L::Follower>,
     /// The follower has its whole state.
     ready: bool,
+    /// It has replayed what it was fed.
+    drained: bool,
     pages: u64,
     bytes: u64,
 }
@@ -29,6 +31,7 @@ impl<L: Leader> Following<L> {
             events: VecDeque::new(),
             follower: None,
             ready: false,
+            drained: false,
             pages: 0,
             bytes: 0,
         }
@@ -58,6 +61,7 @@ impl<L: Leader> Following<L> {
             return Ok(Pace::Idle);
         };
         let pace = follower.run(budget)?;
+        self.drained = pace == Pace::Idle;
         while let Some(produced) = follower.poll_output() {
             self.backup.output(produced.number, produced.output);
         }
@@ -96,7 +100,9 @@ impl<L: Leader> Following<L> {
 
     /// Becomes the primary, if the next generation is won and everything held is replayed.
     pub(crate) fn take_over(&mut self, host: &Arc<dyn Host>) -> Option<Serving<L>> {
-        self.follower.as_ref()?;
+        if !self.drained {
+            return None;
+        }
         let now = host.now();
         let (reissued, released) = self.backup.unreleased();
         let primary = self.backup.take_over(now)?;

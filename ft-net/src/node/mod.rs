@@ -6,6 +6,7 @@
 mod clock;
 pub mod engine;
 mod following;
+pub mod machine;
 mod serving;
 mod transfer;
 
@@ -22,7 +23,7 @@ use crate::proto::output::Outputs;
 use crate::proto::primary::Primary;
 use crate::proto::{Config, ConnId, Transmit};
 use crate::time::Time;
-use engine::{Answers, Leader};
+use engine::{Answers, Follower, Leader};
 use following::Following;
 use serving::Serving;
 
@@ -248,6 +249,14 @@ impl<L: Leader> Node<L> {
     #[must_use]
     pub fn protected(&self) -> bool {
         either!(&self.role, |s| s.primary.protected(), |_f| false)
+    }
+
+    /// Instructions that the machine has retired; 0 while there is none.
+    #[must_use]
+    pub fn retired(&self) -> u64 {
+        either!(&self.role, |s| s.leader().position().retired, |f| f
+            .follower()
+            .map_or(0, |follower| follower.position().retired))
     }
 
     /// The live machine.

@@ -57,8 +57,11 @@ impl<L: Leader> Serving<L> {
         }
         let after = self.answers.host.now();
         self.collect(after);
-        self.transfer();
+        let more = self.transfer();
         match pace {
+            Pace::Idle if more => Next::Again {
+                rest: Duration::ZERO,
+            },
             Pace::Busy => Next::Again {
                 rest: self.primary.throttle().pause_after(after.since(now)),
             },
@@ -105,21 +108,22 @@ impl<L: Leader> Serving<L> {
         if now.since(self.marked.0) >= MARK_EVERY && retired != self.marked.1 {
             self.leader.mark();
         }
-        if let Some(segment) = self.leader.take_segment() {
+        while let Some(segment) = self.leader.take_segment() {
             self.marked = (now, retired);
             self.primary
                 .log(now, segment.first, segment.last, segment.bytes, retired);
         }
     }
 
-    fn transfer(&mut self) {
+    /// One step of a state transfer. `true`: the next can be done at once.
+    fn transfer(&mut self) -> bool {
         let joining = self.primary.joining();
         if self.transfer.as_ref().map(Transfer::conn) != joining {
             self.transfer =
                 joining.map(|conn| Transfer::begin(conn, &mut self.primary, &mut self.leader));
         }
         let Some(mut transfer) = self.transfer.take() else {
-            return;
+            return false;
         };
         let host = &self.answers.host;
         let began = host.now();
@@ -132,6 +136,7 @@ impl<L: Leader> Serving<L> {
         } else {
             self.transfer = Some(transfer);
         }
+        self.primary.transfer_room() > 0
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {

@@ -11,13 +11,16 @@ use crate::proto::primary::Primary;
 const CHUNK_PAGES: usize = 64;
 
 /// So few dirty pages left are sent while the guest stands still.
-const CUT_PAGES: usize = 1024;
+const CUT_PAGES: usize = 256;
+
+/// Chunks sent between two slices of execution: the guest runs while its memory travels.
+const STEP_CHUNKS: u32 = 2;
 
 /// A guest that dirties pages faster than they travel is cut after so many rounds all the same.
 const ROUNDS_MAX: u32 = 8;
 
 /// An event is due each time so many pages have been sent.
-const EVENT_PAGES: u64 = 16 * 1024;
+const EVENT_PAGES: u64 = 32 * 1024;
 
 /// One transfer under way.
 #[derive(Debug)]
@@ -53,6 +56,7 @@ impl Transfer {
     /// Sends what the channel takes now. `true`: little enough is left, cut the machine by [`Self::cut`].
     pub(crate) fn step<L: Leader>(&mut self, primary: &mut Primary, leader: &mut L) -> Step {
         let mut event = None;
+        let mut chunks = 0;
         loop {
             if self.pages.is_empty() {
                 self.pages = leader.dirty_pages();
@@ -64,11 +68,12 @@ impl Transfer {
             if last_round {
                 return Step { cut: true, event };
             }
-            if primary.transfer_room() == 0 {
+            if primary.transfer_room() == 0 || chunks == STEP_CHUNKS {
                 return Step { cut: false, event };
             }
             let before = self.sent_pages / EVENT_PAGES;
             self.send_chunk(primary, leader);
+            chunks += 1;
             if self.sent_pages / EVENT_PAGES > before {
                 event = Some(Event::Transfer {
                     pages: self.sent_pages,

@@ -441,10 +441,10 @@ impl Backup {
         self.phase == Phase::Won
     }
 
-    /// The machine has replayed everything: from here on this replica serves. Outputs not known to be out are released
-    /// again. `None` unless [`Self::won`] and drained.
+    /// The machine has replayed everything that [`Self::poll_feed`] gave: from here on this replica serves. Outputs not known
+    /// to be out are released again. `None` unless [`Self::won`], and while there is more to feed.
     pub fn take_over(&mut self, now: Time) -> Option<Primary> {
-        if !self.won() || self.at.replayed != self.at.received || !self.feeds.is_empty() {
+        if !self.won() || !self.feeds.is_empty() {
             return None;
         }
         self.phase = Phase::Over;

@@ -27,8 +27,8 @@ use crate::time::Time;
 /// Reports that may wait; more make the reporting threads wait.
 const REPORTS_MAX: usize = 512;
 
-/// How long a slice of execution should take. It bounds how late a message is seen.
-const SLICE: Duration = Duration::from_millis(1);
+/// How long a slice of execution should take, in microseconds. It bounds how late a message is seen.
+const SLICE_US: u64 = 1000;
 
 /// The longest wait: the operator's wishes are looked at this often.
 const WAIT_MAX: Duration = Duration::from_millis(20);
@@ -324,14 +324,19 @@ impl<L: Leader> Core<L> {
         }
     }
 
+    /// Lets the machine run, for about [`SLICE_US`] at the speed it had last.
     fn slice(&mut self) -> Next {
-        let began = Instant::now();
+        let (began, from) = (Instant::now(), self.node.retired());
         let next = self.node.run_slice(self.budget);
-        let took = began.elapsed();
-        if took > 2 * SLICE {
-            self.budget = (self.budget / 2).max(1000);
-        } else if took < SLICE / 2 && matches!(next, Next::Again { .. }) {
-            self.budget = (self.budget + self.budget / 4).min(1 << 26);
+        let ran = self.node.retired().saturating_sub(from);
+        let took_us = u64::try_from(began.elapsed().as_micros())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        if ran >= self.budget / 2 {
+            let fitting = ran.saturating_mul(SLICE_US) / took_us;
+            self.budget = fitting
+                .clamp(self.budget / 2, self.budget * 2)
+                .clamp(1000, 1 << 24);
         }
         next
     }

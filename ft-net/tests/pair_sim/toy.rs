@@ -11,6 +11,9 @@ use crate::rng::mix;
 
 const WORDS: u32 = 2400;
 
+/// Entries in a segment.
+const SEGMENT: usize = 1000;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Event {
     Clock(u64),
@@ -230,11 +233,17 @@ impl Leader for Toy {
     }
 
     fn take_segment(&mut self) -> Option<Segment> {
-        let entries = std::mem::take(&mut self.entries);
-        let first = self.last_entry + 1 - entries.len() as u64;
+        let first = self.last_entry + 1 - self.entries.len() as u64;
+        // Never inside an instruction: the toy's replayer has no answer to half of one.
+        let at = self.entries.get(SEGMENT).map(|(at, _)| *at);
+        let count = at.map_or(self.entries.len(), |at| {
+            self.entries.partition_point(|entry| entry.0 <= at)
+        });
+        let entries: Vec<Entry> = self.entries.drain(..count).collect();
+        let last = first + entries.len() as u64 - 1;
         (!entries.is_empty()).then(|| Segment {
             first,
-            last: self.last_entry,
+            last,
             bytes: encode(&entries),
         })
     }
