@@ -11,6 +11,7 @@
 )]
 
 mod checkers;
+mod guests;
 mod net;
 mod rng;
 mod toy;
@@ -19,6 +20,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ft_net::node::engine::Leader;
 use rayon::prelude::*;
 
 use checkers::{Violation, check_lines};
@@ -29,9 +31,35 @@ use world::{Life, Tally, What, World};
 const FAULTS_MS: u64 = 3000;
 const REST_MS: u64 = 2500;
 
-/// One run: faults, then rest, then power-off, then what must hold.
+/// What a machine says about itself, to be compared with what the outside has seen.
+pub trait Said {
+    /// Console bytes said so far.
+    fn said(&self) -> u64;
+}
+
+impl Said for Toy {
+    fn said(&self) -> u64 {
+        self.console()
+    }
+}
+
+/// Judges the console of record, given the last acknowledged input of each client; empty if the machine was lost.
+type Judge = fn(&[u8], &BTreeMap<u64, u64>) -> Result<(), Violation>;
+
 fn run(seed: u64, output_rule: bool, trace: bool) -> Result<Tally, Violation> {
-    let mut world = World::new(seed, output_rule, Toy::new);
+    run_world(
+        World::new(seed, output_rule, 1, Toy::new),
+        trace,
+        check_lines,
+    )
+}
+
+/// One run: faults, then rest, then power-off, then what must hold.
+fn run_world<L: Leader + Said>(
+    mut world: World<L>,
+    trace: bool,
+    judge: Judge,
+) -> Result<Tally, Violation> {
     world.trace = trace;
     world.after(Duration::from_millis(1), What::Spawn);
     world.after(Duration::from_millis(20), What::Fault);
@@ -48,12 +76,12 @@ fn run(seed: u64, output_rule: bool, trace: bool) -> Result<Tally, Violation> {
     if let Some(violation) = world.violation.take() {
         return Err(violation);
     }
-    verdict(&mut world)?;
+    verdict(&mut world, judge)?;
     Ok(world.tally)
 }
 
 /// Operators start a new backup wherever fewer than two replicas are left.
-fn spawn(world: &mut World<Toy>) {
+fn spawn<L: Leader>(world: &mut World<L>) {
     if world.alive().len() < 2 {
         world.add_backup();
     }
@@ -65,7 +93,7 @@ fn spawn(world: &mut World<Toy>) {
     world.after(Duration::from_millis(ms), What::Spawn);
 }
 
-fn fault(world: &mut World<Toy>) {
+fn fault<L: Leader>(world: &mut World<L>) {
     if world.quiet {
         return;
     }
@@ -97,24 +125,24 @@ fn fault(world: &mut World<Toy>) {
             }
         }
         8 => world.replicas[victim].arbiter_down = until,
-        9 => world.replicas[victim].speed = world.rng.range(5..60),
+        9 => world.replicas[victim].speed = world.scale * world.rng.range(5..60),
         _ => {}
     }
     let ms = world.rng.range(5..150);
     world.after(Duration::from_millis(ms), What::Fault);
 }
 
-fn heal(world: &mut World<Toy>) {
+fn heal<L: Leader>(world: &mut World<L>) {
     world.quiet = true;
     world.net.heal();
     for replica in &mut world.replicas {
         replica.fuse = None;
         replica.arbiter_down = world.now;
-        replica.speed = 50;
+        replica.speed = 50 * world.scale;
     }
 }
 
-fn power_off(world: &mut World<Toy>) {
+fn power_off<L: Leader>(world: &mut World<L>) {
     let serving = world
         .alive()
         .into_iter()
@@ -137,7 +165,7 @@ fn power_off(world: &mut World<Toy>) {
 }
 
 /// After peace and a power-off: whoever holds the newest generation has ended cleanly, or it has crashed.
-fn verdict(world: &mut World<Toy>) -> Result<(), Violation> {
+fn verdict<L: Leader + Said>(world: &mut World<L>, judge: Judge) -> Result<(), Violation> {
     let holder = world
         .claims
         .last_key_value()
@@ -154,7 +182,7 @@ fn verdict(world: &mut World<Toy>) -> Result<(), Violation> {
         }
         let (record, machine) = (
             world.record.console.len() as u64,
-            replica.node.leader().map_or(0, Toy::console),
+            replica.node.leader().map_or(0, Said::said),
         );
         if record != machine {
             return Err(Violation::Incomplete { record, machine });
@@ -176,7 +204,7 @@ fn verdict(world: &mut World<Toy>) -> Result<(), Violation> {
             });
         }
     }
-    check_lines(&world.record.console, &acknowledged)
+    judge(&world.record.console, &acknowledged)
 }
 
 fn seeds() -> u64 {

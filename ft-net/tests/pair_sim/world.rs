@@ -101,6 +101,10 @@ pub struct World<L: Leader> {
     pub tally: Tally,
     pub violation: Option<Violation>,
     pub quiet: bool,
+    /// Speeds are multiples of this.
+    pub scale: u64,
+    /// What each client types at a time.
+    pub typed: [&'static str; 2],
     pub trace: bool,
     output_rule: bool,
     agenda: BTreeMap<(Time, u64), What>,
@@ -125,7 +129,12 @@ impl Host for SimHost {
 }
 
 impl<L: Leader> World<L> {
-    pub fn new(seed: u64, output_rule: bool, machine: impl FnOnce(Answers) -> L) -> Self {
+    pub fn new(
+        seed: u64,
+        output_rule: bool,
+        scale: u64,
+        machine: impl FnOnce(Answers) -> L,
+    ) -> Self {
         let mut world = Self {
             now: Time::from_ns(1),
             now_ns: Arc::new(AtomicU64::new(1)),
@@ -140,6 +149,8 @@ impl<L: Leader> World<L> {
             tally: Tally::default(),
             violation: None,
             quiet: false,
+            scale,
+            typed: ["x", "x"],
             trace: false,
             output_rule,
             agenda: BTreeMap::new(),
@@ -190,7 +201,7 @@ impl<L: Leader> World<L> {
             offset,
             random,
         };
-        let speed = rng.range(20..60);
+        let speed = self.scale * rng.range(20..60);
         self.replicas.push(Replica {
             node: node(config, Arc::new(host)),
             life: Life::Up,
@@ -395,7 +406,7 @@ impl<L: Leader> World<L> {
             }
             Event::Halted { reason } => {
                 self.tally.halted += 1;
-                if reason.contains("step") {
+                if !reason.contains("is held by") {
                     self.violation = Some(Violation::Stuck { why: reason });
                 }
             }
@@ -530,7 +541,7 @@ impl<L: Leader> World<L> {
         let now = self.now;
         self.clients[c].client.handle_tick(now);
         if !self.quiet && self.rng.chance(15) {
-            self.clients[c].client.input(b"x");
+            self.clients[c].client.input(self.typed[c].as_bytes());
         }
         if self.clients[c].client.seeking()
             && let Some(to) = self.serving
