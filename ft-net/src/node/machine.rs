@@ -18,7 +18,7 @@ const CLOCK_EVERY_NS: u64 = 10_000_000;
 const DIGEST_EVERY: u64 = 1 << 28;
 
 /// More typed bytes than this wait outside the machine.
-const BACKLOG_MAX: usize = 4096;
+const BACKLOG_MAX: usize = 128;
 
 /// The world around a live machine of the pair.
 #[derive(Debug)]

@@ -10,11 +10,15 @@ use super::clock::Answers;
 use super::engine::{Leader, Pace};
 use super::transfer::Transfer;
 use crate::event::Event;
+use crate::proto::inputs::ClientInput;
 use crate::proto::primary::Primary;
 use crate::time::Time;
 
 /// A guest that logs nothing is marked this often.
 const MARK_EVERY: Duration = Duration::from_millis(10);
+
+/// The console is a serial line of 115200 baud, ten bits a byte: a guest with a small buffer has time to empty it.
+const BYTE_ON_THE_LINE: Duration = Duration::from_nanos(86_806);
 
 /// The primary's half of a [`super::Node`].
 pub(crate) struct Serving<L> {
@@ -25,6 +29,8 @@ pub(crate) struct Serving<L> {
     answers: Answers,
     transfer: Option<Transfer>,
     power_off: bool,
+    /// When the console's line has carried what was typed last.
+    line_free: Time,
     /// When and where the log had its last entry.
     marked: (Time, u64),
 }
@@ -40,6 +46,7 @@ impl<L: Leader> Serving<L> {
             answers,
             transfer: None,
             power_off: false,
+            line_free: Time::ZERO,
             marked,
         }
     }
@@ -82,20 +89,26 @@ impl<L: Leader> Serving<L> {
         {
             self.leader.deliver(Input::Clock { ns: guest_now_ns });
         }
-        while self.leader.console_room() {
+        while now >= self.line_free && self.leader.console_room() {
             let Some(input) = self.primary.poll_input() else {
                 break;
             };
-            let had = self.leader.console_seq(input.client);
-            if input.seq == had + 1 {
-                let (client, seq, bytes) = (input.client, input.seq, input.bytes);
-                self.leader.deliver(Input::Console { client, seq, bytes });
-                self.primary
-                    .input_logged(client, seq, Some(self.leader.last_entry()));
-            } else if input.seq <= had {
-                self.primary.input_logged(input.client, input.seq, None);
-            } // A gap: the client will send what is missing first.
+            self.type_in(now, input);
         }
+    }
+
+    fn type_in(&mut self, now: Time, input: ClientInput) {
+        let ClientInput { client, seq, bytes } = input;
+        let had = self.leader.console_seq(client);
+        if seq == had + 1 {
+            let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            self.line_free = now + BYTE_ON_THE_LINE * count;
+            self.leader.deliver(Input::Console { client, seq, bytes });
+            let entry = self.leader.last_entry();
+            self.primary.input_logged(client, seq, Some(entry));
+        } else if seq <= had {
+            self.primary.input_logged(client, seq, None);
+        } // A gap: the client will send what is missing first.
     }
 
     /// Hands what the machine did to the protocol.
@@ -143,9 +156,12 @@ impl<L: Leader> Serving<L> {
         let clock = self
             .leader
             .clock_due_ns()
-            .map(|ns| self.answers.clock.when(ns))
-            .filter(|_| self.primary.may_run());
-        [self.primary.poll_timeout(), clock]
+            .map(|ns| self.answers.clock.when(ns));
+        let typed = self.primary.has_input() && self.leader.console_room();
+        let typed = typed.then_some(self.line_free);
+        let machine = [clock, typed].into_iter().flatten().min();
+        let machine = machine.filter(|_| self.primary.may_run());
+        [self.primary.poll_timeout(), machine]
             .into_iter()
             .flatten()
             .min()

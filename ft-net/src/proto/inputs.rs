@@ -16,7 +16,7 @@ pub struct ClientInput {
 }
 
 /// The longest input of one message.
-pub const INPUT_BYTES_MAX: usize = 4096;
+pub const INPUT_BYTES_MAX: usize = 128;
 
 /// Inputs not yet delivered; more are dropped, and their clients send them again.
 const QUEUE_MAX: usize = 1024;
@@ -62,6 +62,10 @@ impl Clients {
         {
             self.arrived.push_back(ClientInput { client, seq, bytes });
         }
+    }
+
+    pub(crate) fn has_arrived(&self) -> bool {
+        !self.arrived.is_empty()
     }
 
     pub(crate) fn poll(&mut self) -> Option<ClientInput> {

@@ -620,6 +620,12 @@ impl Primary {
         }
     }
 
+    /// Is there one for [`Self::poll_input`]?
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        self.clients.has_arrived()
+    }
+
     /// The next input of a client, for the machine; then [`Self::input_logged`].
     pub fn poll_input(&mut self) -> Option<ClientInput> {
         self.clients.poll()

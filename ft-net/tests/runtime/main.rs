@@ -26,8 +26,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use emu::Power;
+use emu::{ClockMode, Machine, MachineConfig, Power};
 use ft_net::event::Event;
+use ft_net::node::engine::{Answers, EngineError, Leader};
+use ft_net::node::machine::Recorded;
 use ft_net::runtime::{
     Attach, ConsoleReader, Exit, Observer, Operator, Options, StartError, run_backup, run_primary,
     status,
@@ -61,6 +63,31 @@ struct Replica {
 
 impl Replica {
     fn start(shared: &Shared, primary: bool) -> Self {
+        Self::start_with(shared, primary, |answers| Ok(Toy::new(answers)))
+    }
+
+    /// The key-value store on the real machine.
+    fn start_kv(shared: &Shared, primary: bool) -> Self {
+        Self::start_with(shared, primary, |answers| {
+            let (memory_bytes, clock) = (32 << 20, ClockMode::Host);
+            let mut machine = Machine::new(MachineConfig {
+                memory_bytes,
+                clock,
+                epoch_s: 0,
+            })
+            .unwrap();
+            machine
+                .load_elf(testprogs::find("kv").unwrap().image, "")
+                .unwrap();
+            Ok(Recorded::new(machine, answers))
+        })
+    }
+
+    fn start_with<L: Leader>(
+        shared: &Shared,
+        primary: bool,
+        make: impl FnOnce(Answers) -> Result<L, EngineError> + Send + 'static,
+    ) -> Self {
         let (operator, seen) = (Operator::default(), Seen::default());
         let options = Options {
             timeout: Duration::from_millis(500),
@@ -69,9 +96,9 @@ impl Replica {
         let (hand, observer) = (operator.clone(), Box::new(seen.clone()));
         let thread = std::thread::spawn(move || {
             if primary {
-                run_primary(&options, &hand, observer, |answers| Ok(Toy::new(answers)))
+                run_primary(&options, &hand, observer, make)
             } else {
-                run_backup::<Toy>(&options, &hand, observer)
+                run_backup::<L>(&options, &hand, observer)
             }
         });
         Self {
@@ -167,6 +194,44 @@ fn a_machine_is_handed_from_replica_to_replica_until_it_is_switched_off() {
         "the backup's terminal shows the same"
     );
     assert!(!mirror.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_real_guest_answers_every_command_once_across_handovers() {
+    let root = tempfile::tempdir().unwrap();
+    let shared = Shared::open(root.path(), "t").unwrap();
+    let mut serving = Replica::start_kv(&shared, true);
+    let attach = Attach::start(shared.clone(), Duration::from_millis(500)).unwrap();
+    let mut typed = 0;
+    for _ in 0..4 {
+        let backup = Replica::start_kv(&shared, false);
+        serving.wait_for("protection", |event| {
+            matches!(event, Event::Protected { .. })
+        });
+        for _ in 0..50 {
+            attach.input(b"INCR n\n");
+            typed += 1;
+        }
+        serving.operator.detach();
+        assert_eq!(serving.end(), Exit::Detached);
+        backup.wait_for("takeover", |event| matches!(event, Event::TookOver { .. }));
+        serving = backup;
+    }
+    attach.input(b"QUIT\n");
+    let off = Exit::PoweredOff(Some(Power::Off { code: 0 }));
+    assert_eq!(serving.end(), off);
+    let mut console = Vec::new();
+    ConsoleReader::new(&shared, 0)
+        .read_new(&mut console)
+        .unwrap();
+    let text = String::from_utf8(console).unwrap();
+    let replies: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with(|c: char| c.is_ascii_digit()))
+        .collect();
+    let mut due: Vec<String> = (1..=typed).map(|n| format!("{n} {n}")).collect();
+    due.push(format!("{} BYE", typed + 1));
+    assert_eq!(replies, due);
 }
 
 #[test]
