@@ -57,7 +57,8 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
     ("branch", &[Call, Ret, Jmp, Ja, Jae, Jb, Jbe, Je, Jg, Jge, Jl, Jle, Jne, Jno, Jnp, Jns, Jo, Jp, Js, Jcxz, Jecxz, Jrcxz, Loop, Loope, Loopne]),
     ("string", &[Movsb, Movsw, Movsd, Movsq, Cmpsb, Cmpsw, Cmpsd, Cmpsq, Scasb, Scasw, Scasd, Scasq, Lodsb, Lodsw, Lodsd, Lodsq, Stosb, Stosw, Stosd, Stosq]),
     ("flags", &[Lahf, Sahf, Clc, Stc, Cmc, Cld, Std]),
-    ("trap", &[Ud2, Ud1, Ud0, Int3, Int1, Hlt, Cli, Sti, Clts, Invd, Wbinvd, Rdmsr, Wrmsr, Iretd]),
+    ("trap", &[Ud2, Ud1, Ud0, Int3, Int1, Hlt, Cli, Sti, Clts, Invd, Wbinvd, Rdmsr, Wrmsr]),
+    ("iret", &[Iretd, Iretq]),
 ];
 
 /// The forms of `family`, or of all families.

@@ -17,6 +17,10 @@ const RBP: usize = 5;
 const RSI: usize = 6;
 const RDI: usize = 7;
 
+/// Selectors of user mode on Linux.
+const USER_CODE: u64 = 0x33;
+const USER_DATA: u64 = 0x2b;
+
 /// Trap and alignment-check flags: the harness itself could not run with them.
 const TF_AC: u64 = 1 << 8 | 1 << 18;
 
@@ -119,6 +123,7 @@ impl Draft<'_> {
                 let target = self.code_target();
                 self.patch(rsp, &target.to_le_bytes());
             }
+            Mnemonic::Iretd | Mnemonic::Iretq => self.exception_frame(),
             Mnemonic::Popf | Mnemonic::Popfq => {
                 let flags = self.rng.draw() & !TF_AC;
                 self.patch(rsp, &flags.to_le_bytes());
@@ -135,6 +140,18 @@ impl Draft<'_> {
             }
             _ => {}
         }
+    }
+
+    /// What IRET pops: mostly back to user mode, sometimes one item of it random.
+    fn exception_frame(&mut self) {
+        let size = if self.instruction.mnemonic() == Mnemonic::Iretq { 8 } else { 4 };
+        let mut frame = [self.code_target(), USER_CODE, self.rng.draw() & !TF_AC, self.rng.draw(), USER_DATA];
+        if self.rng.one_in(4) {
+            let item = self.rng.pick(&[0, 1, 2, 3, 4]);
+            frame[item] = self.rng.draw() & if item == 2 { !TF_AC } else { u64::MAX };
+        }
+        let bytes: Vec<u8> = frame.iter().flat_map(|item| item.to_le_bytes().into_iter().take(size)).collect();
+        self.patch(self.cpu.gpr[RSP], &bytes);
     }
 
     /// Half of all random dividends overflow: make most of them fit.

@@ -1,6 +1,6 @@
 //! Random programs: some hundred instructions in a loop, with memory operands in the window and a stack.
 
-use iced_x86::{Encoder, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register};
+use iced_x86::{Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
 use crate::case::{Case, Cpu, FIXED, Patch, STATUS};
 use crate::encode;
@@ -9,7 +9,7 @@ use crate::layout::{DATA, DATA_LEN, START};
 use crate::rng::Rng;
 
 /// Families whose instructions can follow each other in any order.
-const FAMILIES: [&str; 8] = ["arith", "logic", "shift", "bits", "setcc", "cmov", "mov", "flags"];
+const FAMILIES: [&str; 9] = ["arith", "logic", "shift", "muldiv", "bits", "setcc", "cmov", "mov", "flags"];
 /// Where the loop counter lies.
 const COUNTER: u64 = DATA + DATA_LEN - 16;
 
@@ -17,7 +17,11 @@ const COUNTER: u64 = DATA + DATA_LEN - 16;
 #[must_use]
 pub fn usable_forms() -> Vec<Form> {
     let all = FAMILIES.iter().flat_map(|family| forms(Some(family)));
-    all.filter(|form| form.prefix != Prefix::Lock || form.memory).collect()
+    let faults = |form: &Form| {
+        let division = matches!(form.code.mnemonic(), Mnemonic::Div | Mnemonic::Idiv);
+        division || form.prefix == Prefix::Lock && !form.memory
+    };
+    all.filter(|form| !faults(form)).collect()
 }
 
 /// A program of about `len` instructions that goes round `rounds` times.
