@@ -34,9 +34,10 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
             })
         };
     }
+    // Not under MXCSR, but too long to stand in a handler.
     macro_rules! approximate {
         ($MEM:ident, $n:expr, $f:ident) => {
-            row!(i, b, $MEM, X, |x, y, _| lanes_of::<F32, $n>(x, |i| fp::$f(u32::at(&y, i)).zx()))
+            float_row!(i, b, $MEM, X, |x, y, _, _env| lanes_of::<F32, $n>(x, |i| fp::$f(u32::at(&y, i)).zx()))
         };
     }
     macro_rules! flags {

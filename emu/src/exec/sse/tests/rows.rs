@@ -1,7 +1,7 @@
 //! The instructions compared: destination XMM0 or RAX, source XMM1 or RAX.
 
 use super::Kind::{Approximate, Exact, Flags, Float};
-use super::{ARITH, Row, State, X, native};
+use super::*;
 
 macro_rules! rows {
     ($($kind:ident $name:literal [$($byte:literal)+];)+) => {
