@@ -271,9 +271,8 @@ unsafe fn cmpxchg_r<T: Width>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 
         if a == d {
             T::set(cpu, (*op).dst, s);
         } else {
+            // The destination stays as it is, upper half included.
             T::set(cpu, rax, d);
-            // Silicon writes the destination back: a 32-bit one is zero-extended.
-            T::set(cpu, (*op).dst, if (*op).dst == rax { T::get(cpu, rax) } else { d });
         }
         (*cpu).flags = Lazy::sub(a, d);
         next!(cpu, op, budget)

@@ -104,7 +104,7 @@ unsafe fn call_to<const MEM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) ->
     unsafe {
         let target = target!(MEM, cpu, op, budget);
         if !is_canonical(target) {
-            return general_protection(cpu, op, budget);
+            return call_nowhere(cpu, op, budget);
         }
         let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
         let back = (*cpu).rip.wrapping_add((*op).imm);
@@ -117,6 +117,22 @@ unsafe fn call_to<const MEM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) ->
         (*cpu).gpr[regs::RSP] = sp;
         (*cpu).push_return(back, Op::links(op));
         jump!(cpu, target, budget)
+    }
+}
+
+/// A CALL of a non-canonical address: silicon has written the return address when it finds out.
+#[cold]
+#[inline(never)]
+unsafe fn call_nowhere(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: a handler's tail.
+    unsafe {
+        let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
+        match (*cpu).prepare(sp, access::WRITE | access::STACK | 3) {
+            Prepared::Leave => return leave_before(cpu, op, budget),
+            Prepared::Ready | Prepared::Bounce => {}
+        }
+        let back = (*cpu).rip.wrapping_add((*op).imm);
+        if (*cpu).store_stack(sp, back) { general_protection(cpu, op, budget) } else { leave_before(cpu, op, budget) }
     }
 }
 

@@ -62,8 +62,21 @@ fn repeat(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
     if op.imm & REP == 0 {
         return step(cpu, op, 1).map(|_| ());
     }
+    // Flags change only when the instruction is done (as silicon does it): what a fault or a stop in the middle shows
+    // does not depend on where the machine has stopped before.
+    let flags = cpu.flags;
+    let result = iterate(cpu, op, step);
+    if result.is_err() {
+        cpu.flags = flags;
+    }
+    result
+}
+
+fn iterate(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
+    // Silicon zero-extends ECX even if nothing is done.
+    cpu.gpr[RCX] = masked(op, cpu.gpr[RCX]);
     loop {
-        let count = masked(op, cpu.gpr[RCX]);
+        let count = cpu.gpr[RCX];
         if count == 0 {
             break;
         }
@@ -71,7 +84,7 @@ fn repeat(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
             return Err(Trap::Rep);
         }
         let done = step(cpu, op, count.min(cpu.rep_limit - cpu.rep))?;
-        cpu.gpr[RCX] = masked(op, count - done.iterations);
+        cpu.gpr[RCX] = count - done.iterations;
         cpu.rep += done.iterations;
         if done.ends {
             break;
@@ -129,7 +142,10 @@ fn ram(cpu: &mut Cpu, addr: u64, kind: Access) -> Result<Option<u64>, Trap> {
 }
 
 fn movs(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    repeat(cpu, op, movs_step)
+    repeat(cpu, op, movs_step)?;
+    cpu.gpr[RSI] = masked(op, cpu.gpr[RSI]);
+    cpu.gpr[RDI] = masked(op, cpu.gpr[RDI]);
+    Ok(())
 }
 
 fn movs_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
@@ -168,7 +184,9 @@ fn move_piece(cpu: &mut Cpu, op: &Op, most: u64) -> Result<u64, Trap> {
 }
 
 fn stos(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    repeat(cpu, op, stos_step)
+    repeat(cpu, op, stos_step)?;
+    cpu.gpr[RDI] = masked(op, cpu.gpr[RDI]);
+    Ok(())
 }
 
 fn stos_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
