@@ -143,7 +143,7 @@ pub(crate) struct MemRef {
     pub(crate) disp: i64,
     /// FS or GS (index into `Cpu::seg`); the others have base 0 in 64-bit mode.
     pub(crate) seg: Option<u8>,
-    /// SS by default or by override.
+    /// SS by default: a non-canonical address is #SS.
     pub(crate) stack: bool,
     /// The effective address is truncated to 32 bits.
     pub(crate) addr32: bool,
@@ -360,7 +360,9 @@ fn mem_ref(i: &Instruction) -> MemRef {
         scale: i.memory_index_scale().trailing_zeros() as u8,
         disp,
         seg: matches!(segment, Register::FS | Register::GS).then(|| segment.number() as u8),
-        stack: segment == Register::SS,
+        // In 64-bit mode an SS override is ignored, FS and GS are not.
+        stack: matches!(base.full_register(), Register::RSP | Register::RBP)
+            && !matches!(segment, Register::FS | Register::GS),
         addr32,
     }
 }

@@ -142,10 +142,12 @@ fn ram(cpu: &mut Cpu, addr: u64, kind: Access) -> Result<Option<u64>, Trap> {
 }
 
 fn movs(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    repeat(cpu, op, movs_step)?;
-    cpu.gpr[RSI] = masked(op, cpu.gpr[RSI]);
-    cpu.gpr[RDI] = masked(op, cpu.gpr[RDI]);
-    Ok(())
+    if op.imm & REP != 0 {
+        // Silicon zero-extends ESI and EDI, too, whatever comes of it (unlike in the other string instructions).
+        cpu.gpr[RSI] = masked(op, cpu.gpr[RSI]);
+        cpu.gpr[RDI] = masked(op, cpu.gpr[RDI]);
+    }
+    repeat(cpu, op, movs_step)
 }
 
 fn movs_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
@@ -184,9 +186,10 @@ fn move_piece(cpu: &mut Cpu, op: &Op, most: u64) -> Result<u64, Trap> {
 }
 
 fn stos(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    repeat(cpu, op, stos_step)?;
-    cpu.gpr[RDI] = masked(op, cpu.gpr[RDI]);
-    Ok(())
+    if op.imm & REP != 0 {
+        cpu.gpr[RDI] = masked(op, cpu.gpr[RDI]); // as in MOVS
+    }
+    repeat(cpu, op, stos_step)
 }
 
 fn stos_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
@@ -270,14 +273,18 @@ fn cmps_step<T: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> 
     let n = if in_pieces(cpu, op) { most.min(room(op, left)).min(room(op, right)) } else { 0 };
     let pieces = match n {
         0 => None,
-        _ => ram(cpu, left, Access::Read)?.zip(ram(cpu, right, Access::Read)?),
+        _ => {
+            // A fault of the destination comes first.
+            let right = ram(cpu, right, Access::Read)?;
+            ram(cpu, left, Access::Read)?.zip(right)
+        }
     };
     let slice = |phys| cpu.mem.slice(phys, (n << op.scale) as usize);
     let (done, last) = match pieces.and_then(|(a, b)| slice(a).zip(slice(b))) {
         Some((a, b)) => compare::<T>(op, elements(a).zip(elements(b))),
         None => {
-            let a = T::low(cpu.load_bytes(left, T::SIZE as u8)?);
             let b = T::low(cpu.load_bytes(right, T::SIZE as u8)?);
+            let a = T::low(cpu.load_bytes(left, T::SIZE as u8)?);
             compare(op, [(a, b)].into_iter())
         }
     };
