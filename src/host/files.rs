@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use ft_net::shared::Shared;
 
 /// The largest program that is worth reading: more does not fit into a machine.
 const PROGRAM_BYTES_MAX: u64 = 3 << 30;
@@ -45,7 +46,7 @@ pub(crate) fn create_new(path: &Path) -> Result<File> {
 ///
 /// # Errors
 /// If the environment names none.
-pub(crate) fn default_shared_root() -> Result<PathBuf> {
+fn default_shared_root() -> Result<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let data = if cfg!(windows) {
         variable("LOCALAPPDATA")
@@ -55,4 +56,13 @@ pub(crate) fn default_shared_root() -> Result<PathBuf> {
         variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")))
     };
     data.map(|data| data.join("ftemu")).context("no home directory is known: name a shared directory with --shared")
+}
+
+/// The shared directory of the run `name` under `root`, by default this user's.
+///
+/// # Errors
+/// If it cannot be used.
+pub(crate) fn shared(root: Option<&Path>, name: &str) -> Result<Shared> {
+    let root = root.map_or_else(default_shared_root, |root| Ok(root.to_owned()))?;
+    Ok(Shared::open(&root, name)?)
 }
