@@ -1,5 +1,6 @@
 //! `ftemu run --primary` and `ftemu run --backup`: a replica of a guest that survives the other one.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -22,8 +23,7 @@ pub(crate) fn primary(args: &RunArgs) -> Result<u8> {
     let (machine, _) = program::boot(args)?;
     let options = options(&args.pair)?;
     let operator = hand(&options, args.pair.timeout_ms);
-    let teller = Teller { role: "primary", mirror: true };
-    let exit = run_primary(&options, &operator, Box::new(teller), |answers| Ok(Recorded::new(machine, answers)))?;
+    let exit = run_primary(&options, &operator, Teller::new("primary"), |answers| Ok(Recorded::new(machine, answers)))?;
     Ok(code(&exit, &options.shared))
 }
 
@@ -31,8 +31,7 @@ pub(crate) fn primary(args: &RunArgs) -> Result<u8> {
 pub(crate) fn backup(args: &RunArgs) -> Result<u8> {
     let options = options(&args.pair)?;
     let operator = hand(&options, args.pair.timeout_ms);
-    let teller = Teller { role: "backup", mirror: true };
-    let exit = run_backup::<Recorded>(&options, &operator, Box::new(teller))?;
+    let exit = run_backup::<Recorded>(&options, &operator, Teller::new("backup"))?;
     Ok(code(&exit, &options.shared))
 }
 
@@ -88,14 +87,24 @@ fn code(exit: &Exit, shared: &Shared) -> u8 {
 struct Teller {
     role: &'static str,
     mirror: bool,
+    /// Why it waits, as far as told: a peer that fails in turns would fill the terminal.
+    waiting: BTreeSet<String>,
+}
+
+impl Teller {
+    fn new(role: &'static str) -> Box<Self> {
+        Box::new(Self { role, mirror: true, waiting: BTreeSet::new() })
+    }
 }
 
 impl Observer for Teller {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Transfer { .. } => return,
+            Event::Waiting { reason } if !self.waiting.insert(reason.clone()) => return,
+            Event::Waiting { .. } => {}
             Event::TookOver { .. } => self.role = "primary",
-            _ => {}
+            _ => self.waiting.clear(),
         }
         say(format_args!("{}: {event}", self.role));
     }

@@ -65,7 +65,8 @@ impl Replica {
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
-        bail!("waited in vain for the {} to say {part:?}; it said: {}", self.what, self.said.join(" | "))
+        let last = self.said.iter().rev().take(5).rev().map(String::as_str).collect::<Vec<_>>().join(" | ");
+        bail!("waited in vain for the {} to say {part:?}; it said last: {last}", self.what)
     }
 
     /// SIGKILL, or what the platform has instead.

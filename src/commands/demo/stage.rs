@@ -112,8 +112,9 @@ impl<'a> Stage<'a> {
 
     /// Starts a backup and waits until it could take over.
     fn protect(&mut self, narrator: &Narrator) -> Result<()> {
-        let backup = self.start("backup", &["--backup", "--connect", self.relay.address()])?;
+        let mut backup = self.start("backup", &["--backup", "--connect", self.relay.address()])?;
         let id = backup.id();
+        backup.hear("following from", PATIENCE)?;
         self.backup = Some(backup);
         let primary = self.primary.as_mut().context("no primary")?;
         let text = primary.hear("protected by backup", PATIENCE)?.text;
