@@ -6,6 +6,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use emu::Power;
+
 /// The directory `<root>/<name>`.
 #[derive(Clone, Debug)]
 pub struct Shared {
@@ -119,6 +121,27 @@ impl Shared {
         self.dir.join("console")
     }
 
+    /// How the guest ended, once that is out.
+    #[must_use]
+    pub fn power_path(&self) -> PathBuf {
+        self.dir.join("power")
+    }
+
+    /// How the guest ended; `None`: it has not, as far as anybody was told.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn power(&self) -> Result<Option<Power>, SharedError> {
+        let path = self.power_path();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) if text.ends_with('\n') => text,
+            Ok(_) => return Ok(None), // It is being written.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
+        parse_power(&text).map(Some).ok_or(SharedError::Malformed { path })
+    }
+
     /// The claim of a generation.
     #[must_use]
     pub fn generation_path(&self, instance: u64, generation: u64) -> PathBuf {
@@ -154,7 +177,7 @@ impl Shared {
         }
         for path in self.files()? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with("generation-") || name.starts_with("alive-") || name == "serving" {
+            if name.starts_with("generation-") || name.starts_with("alive-") || name == "serving" || name == "power" {
                 fs::remove_file(&path).map_err(io_error("remove", &path))?;
             }
         }
@@ -309,6 +332,23 @@ impl Shared {
     }
 }
 
+/// The text of the file that says how the guest ended. The same from every replica, so that it may be written again.
+pub(crate) fn power_text(power: Power) -> String {
+    match power {
+        Power::Off { code } => format!("off {code}\n"),
+        Power::TripleFault => "triple-fault\n".to_owned(),
+        Power::Dead => "dead\n".to_owned(),
+    }
+}
+
+fn parse_power(text: &str) -> Option<Power> {
+    match text.trim_end() {
+        "triple-fault" => Some(Power::TripleFault),
+        "dead" => Some(Power::Dead),
+        text => Some(Power::Off { code: text.strip_prefix("off ")?.parse().ok()? }),
+    }
+}
+
 fn parse_serving(text: &str) -> Option<ServingAt> {
     let mut words = text.split_ascii_whitespace();
     let mut hex = || u64::from_str_radix(words.next()?, 16).ok();
@@ -387,6 +427,20 @@ mod tests {
             shared.serving(),
             Err(SharedError::Malformed { .. })
         ));
+    }
+
+    #[test]
+    fn how_the_guest_ended_is_told_once_it_is_told_whole() {
+        let (_root, shared) = shared();
+        assert_eq!(shared.power().unwrap(), None);
+        for power in [Power::Off { code: 7 }, Power::TripleFault, Power::Dead] {
+            fs::write(shared.power_path(), power_text(power)).unwrap();
+            assert_eq!(shared.power().unwrap(), Some(power));
+        }
+        fs::write(shared.power_path(), "off 1").unwrap();
+        assert_eq!(shared.power().unwrap(), None);
+        fs::write(shared.power_path(), "off 999\n").unwrap();
+        assert!(matches!(shared.power(), Err(SharedError::Malformed { .. })));
     }
 
     #[test]

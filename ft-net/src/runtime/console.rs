@@ -1,6 +1,6 @@
 //! The console of record: byte k of the guest's console at offset k of a file, so that writing one again changes nothing.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -12,6 +12,7 @@ use emu::Output;
 use super::observer::Tell;
 use super::{StartError, spawn};
 use crate::event::Event;
+use crate::shared::power_text;
 
 /// What is written is made durable this often. Only then is it confirmed: a host that dies may lose what it has not.
 const SYNC_EVERY: Duration = Duration::from_millis(20);
@@ -88,13 +89,16 @@ impl<F: FnMut(u64) -> bool> Writer<F> {
 
     /// Writes `first` and what else is there. Returns the last number.
     fn batch(&mut self, first: (u64, Output), from: &Receiver<(u64, Output)>) -> u64 {
-        let (mut place, mut bytes, mut last) = (None, Vec::new(), first.0);
+        let (mut place, mut bytes, mut last, mut ended) = (None, Vec::new(), first.0, None);
         let mut next = Some(first);
         while let Some((number, output)) = next {
             last = number;
-            if let Output::Console { offset, byte } = output {
-                place.get_or_insert(offset);
-                bytes.push(byte);
+            match output {
+                Output::Console { offset, byte } => {
+                    place.get_or_insert(offset);
+                    bytes.push(byte);
+                }
+                Output::Power(power) => ended = Some(power),
             }
             next = if bytes.len() < 1 << 16 {
                 from.try_recv().ok()
@@ -108,6 +112,11 @@ impl<F: FnMut(u64) -> bool> Writer<F> {
                 file.write_all(&bytes)
             });
             self.tell.console(bytes);
+        }
+        if let Some(power) = ended {
+            // After the last byte of the console: who reads this knows that there are no more.
+            let path = self.path.with_file_name("power");
+            self.stubbornly(|_| fs::write(&path, power_text(power)));
         }
         last
     }

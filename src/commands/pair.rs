@@ -1,0 +1,119 @@
+//! `ftemu run --primary` and `ftemu run --backup`: a replica of a guest that survives the other one.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Result;
+use ft_net::event::Event;
+use ft_net::node::machine::Recorded;
+use ft_net::runtime::{Attach, Exit, Observer, Operator, Options, run_backup, run_primary};
+use ft_net::shared::Shared;
+
+use super::program;
+use crate::cli::{PairArgs, RunArgs};
+use crate::exit;
+use crate::host::errors::{print, say};
+use crate::host::{files, keyboard, signals};
+
+/// How often we look whether the operator wants an end.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Starts a run and serves it.
+pub(crate) fn primary(args: &RunArgs) -> Result<u8> {
+    let (machine, _) = program::boot(args)?;
+    let options = options(&args.pair)?;
+    let operator = hand(&options, args.pair.timeout_ms);
+    let exit = run_primary(&options, &operator, Teller::new("primary"), |answers| Ok(Recorded::new(machine, answers)))?;
+    Ok(code(&exit, &options.shared))
+}
+
+/// Joins a run, follows it, and takes over.
+pub(crate) fn backup(args: &RunArgs) -> Result<u8> {
+    let options = options(&args.pair)?;
+    let operator = hand(&options, args.pair.timeout_ms);
+    let exit = run_backup::<Recorded>(&options, &operator, Teller::new("backup"))?;
+    Ok(code(&exit, &options.shared))
+}
+
+fn options(args: &PairArgs) -> Result<Options> {
+    let shared = files::shared(args.shared.as_deref(), &args.name)?;
+    Ok(Options {
+        listen: args.listen.clone(),
+        connect: args.connect.clone(),
+        timeout: args.timeout_ms,
+        output_rule: !args.unsafe_no_output_rule,
+        ..Options::new(shared)
+    })
+}
+
+/// Connects this process's keyboard and signals. What is typed goes the way of every client, to whoever serves.
+fn hand(options: &Options, timeout: Duration) -> Operator {
+    signals::install();
+    let (operator, shared) = (Operator::default(), options.shared.clone());
+    let wishes = operator.clone();
+    std::thread::spawn(move || {
+        while !signals::stop_asked() {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        wishes.detach();
+    });
+    std::thread::spawn(move || type_in(&shared, timeout));
+    operator
+}
+
+fn type_in(shared: &Shared, timeout: Duration) {
+    let mut client = None;
+    for bytes in keyboard::start() {
+        if client.is_none() {
+            client = Attach::start(shared.clone(), timeout).ok();
+        }
+        if let Some(client) = &client {
+            client.input(&bytes);
+        }
+    }
+    // The client goes on sending what it has for as long as this process lives.
+    std::mem::forget(client);
+}
+
+fn code(exit: &Exit, shared: &Shared) -> u8 {
+    match exit {
+        Exit::PoweredOff(power) => power.or_else(|| shared.power().ok().flatten()).map_or(0, exit::of_power),
+        Exit::Halted(_) => exit::HALTED,
+        Exit::Detached => exit::STOPPED,
+    }
+}
+
+/// Tells the operator what happens: roles to stderr, the console to stdout.
+struct Teller {
+    role: &'static str,
+    mirror: bool,
+    /// Why it waits, as far as told: a peer that fails in turns would fill the terminal.
+    waiting: BTreeSet<String>,
+}
+
+impl Teller {
+    fn new(role: &'static str) -> Box<Self> {
+        Box::new(Self { role, mirror: true, waiting: BTreeSet::new() })
+    }
+}
+
+impl Observer for Teller {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Transfer { .. } => return,
+            Event::Waiting { reason } if !self.waiting.insert(reason.clone()) => return,
+            Event::Waiting { .. } => {}
+            Event::TookOver { .. } => self.role = "primary",
+            _ => self.waiting.clear(),
+        }
+        say(format_args!("{}: {event}", self.role));
+    }
+
+    fn console(&mut self, bytes: &[u8]) {
+        // A terminal that goes away must not take the guest with it.
+        if self.mirror && print(bytes).is_err() {
+            self.mirror = false;
+            say(format_args!("{}: nobody reads the console here any more; the guest goes on", self.role));
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! `ftemu run` without a pair: a machine, a terminal and perhaps a log.
+
+use anyhow::Result;
+
+use super::program;
+use crate::cli::RunArgs;
+use crate::host::{keyboard, signals};
+use crate::solo::{LogFile, Solo};
+
+/// Runs a guest until it is off or the operator stops it.
+pub(crate) fn run(args: &RunArgs) -> Result<u8> {
+    let (machine, name) = program::boot(args)?;
+    let log = args.record.as_deref().map(|path| LogFile::create(path, &name, &machine, 1)).transpose()?;
+    signals::install();
+    Solo::new(machine, 1, log)?.run(&keyboard::start())
+}

@@ -1,0 +1,10 @@
+//! What the commands take of the host.
+
+pub(crate) mod clock;
+pub(crate) mod entropy;
+pub(crate) mod errors;
+pub(crate) mod files;
+pub(crate) mod keyboard;
+pub(crate) mod memory;
+pub(crate) mod signals;
+pub(crate) mod terminal;

@@ -1,0 +1,238 @@
+//! A machine that has no replica: it runs against the host's clock, entropy and terminal, and may be recorded.
+//!
+//! Console bytes are shown only after the log with their entries is in the operating system's hands, so that a kill at
+//! any moment leaves a log that explains everything that was seen. Only a crash of the host itself may cost the end of a
+//! log: it is made durable (fsync) when the run ends.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use emu::{ClockMode, Input, Machine, Output, Power, Stop, Until};
+use replay::log::LogWriter;
+use replay::snapshot::begin_log;
+use replay::{Live, Recorder};
+
+use crate::exit;
+use crate::host::clock::HostClock;
+use crate::host::entropy::Entropy;
+use crate::host::errors::{print, say};
+use crate::host::signals;
+
+/// Instructions between two looks at the world: about a millisecond.
+const SLICE: u64 = 200_000;
+/// How often a guest with the derived clock is told the time (ARCHITECTURE.md, "Time").
+const CLOCK_INPUT_EVERY_NS: u64 = 10_000_000;
+/// How often the log gets a digest of the machine.
+const DIGEST_EVERY: Duration = Duration::from_secs(1);
+/// How long entries that nothing waits for may stay out of the log.
+const LOG_EVERY: Duration = Duration::from_millis(100);
+/// How long a halted guest sleeps before we look whether the operator wants an end.
+const SLEEP_MAX: Duration = Duration::from_millis(20);
+/// Typed bytes wait outside while the guest has so many to read.
+const BACKLOG_MAX: usize = 256;
+
+/// A log file that is being written.
+pub(crate) struct LogFile {
+    path: PathBuf,
+    writer: LogWriter<File>,
+}
+
+impl LogFile {
+    /// Begins a log with `machine` as it is; its first entry will have the number `next_entry`.
+    ///
+    /// # Errors
+    /// If the file exists or cannot be written.
+    pub(crate) fn create(path: &Path, program: &str, machine: &Machine, next_entry: u64) -> Result<Self> {
+        let file = crate::host::files::create_new(path)?;
+        let writer = begin_log(file, program, machine, next_entry)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), writer })
+    }
+
+    fn write(&mut self, segment: &[u8]) -> Result<()> {
+        let offset = self.writer.offset();
+        let about = || format!("cannot write {} at offset {offset}", self.path.display());
+        self.writer.write_segment(segment).with_context(about)
+    }
+}
+
+/// The world around the machine.
+struct World {
+    clock: HostClock,
+    entropy: Entropy,
+    /// Console bytes not yet shown.
+    console: Vec<u8>,
+}
+
+impl Live for World {
+    fn clock_ns(&mut self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    fn random(&mut self) -> u64 {
+        self.entropy.next()
+    }
+
+    fn output(&mut self, _number: u64, output: Output, _entry: u64) -> ControlFlow<()> {
+        if let Output::Console { byte, .. } = output {
+            self.console.push(byte);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Runs a machine live.
+pub(crate) struct Solo {
+    machine: Machine,
+    recorder: Recorder<World>,
+    log: Option<LogFile>,
+    /// Identity of this terminal as a sender of input, and the number of its last one.
+    client: u64,
+    seq: u64,
+    clock_input_ns: u64,
+    logged: Instant,
+    digested: Instant,
+}
+
+impl Solo {
+    /// A machine that goes on from where it is, with `next_entry` as the number of the next entry of its log.
+    ///
+    /// # Errors
+    /// If the host has no entropy.
+    pub(crate) fn new(machine: Machine, next_entry: u64, log: Option<LogFile>) -> Result<Self> {
+        let mut entropy = Entropy::new()?;
+        let (client, clock) = (entropy.next(), HostClock::new(machine.clock_ns()));
+        let clock_input_ns = clock.now_ns();
+        let recorder = Recorder::new(World { clock, entropy, console: Vec::new() }, &machine, next_entry);
+        let (logged, digested) = (Instant::now(), Instant::now());
+        Ok(Self { machine, recorder, log, client, seq: 0, clock_input_ns, logged, digested })
+    }
+
+    /// Runs until the guest is off or the operator stops it; gives the exit code.
+    ///
+    /// # Errors
+    /// If the log or the terminal cannot be written. The log is good up to there.
+    pub(crate) fn run(mut self, typed: &Receiver<Vec<u8>>) -> Result<u8> {
+        let code = self.run_to_end(typed);
+        self.finish()?;
+        code
+    }
+
+    fn run_to_end(&mut self, typed: &Receiver<Vec<u8>>) -> Result<u8> {
+        loop {
+            if signals::stop_asked() {
+                return Ok(exit::STOPPED);
+            }
+            self.take_input(typed);
+            self.tell_time();
+            let limit = Until::About(self.machine.position().retired + SLICE);
+            let stop = self.recorder.run(&mut self.machine, limit);
+            self.tell_unimplemented();
+            self.bring_out()?;
+            match stop {
+                Stop::Off(power) => return Ok(self.ended(power)),
+                Stop::Halted => self.sleep(typed),
+                Stop::Limit | Stop::Door | Stop::Starved => {}
+            }
+        }
+    }
+
+    fn take_input(&mut self, typed: &Receiver<Vec<u8>>) {
+        while self.machine.console_backlog() < BACKLOG_MAX {
+            let Ok(bytes) = typed.try_recv() else { return };
+            self.type_in(bytes);
+        }
+    }
+
+    fn type_in(&mut self, bytes: Vec<u8>) {
+        self.seq += 1;
+        let input = Input::Console { client: self.client, seq: self.seq, bytes };
+        self.recorder.deliver(&mut self.machine, input);
+    }
+
+    fn tell_time(&mut self) {
+        let now = self.recorder.live.clock.now_ns();
+        let due = self.machine.next_deadline_ns().is_some_and(|ns| ns <= now);
+        let derived = self.machine.config().clock == ClockMode::Derived;
+        if due || (derived && now - self.clock_input_ns >= CLOCK_INPUT_EVERY_NS) {
+            self.clock_input_ns = now;
+            self.recorder.deliver(&mut self.machine, Input::Clock { ns: now });
+        }
+    }
+
+    /// Waits for a key or a timer of the halted guest.
+    fn sleep(&mut self, typed: &Receiver<Vec<u8>>) {
+        let deadline = self.machine.next_deadline_ns().map(|ns| self.recorder.live.clock.until(ns));
+        let wait = deadline.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+        if self.machine.console_backlog() >= BACKLOG_MAX {
+            std::thread::sleep(wait);
+            return;
+        }
+        match typed.recv_timeout(wait) {
+            Ok(bytes) => self.type_in(bytes),
+            Err(_) if typed.try_recv() == Err(TryRecvError::Disconnected) => std::thread::sleep(wait),
+            Err(_) => {}
+        }
+    }
+
+    /// Writes what is recorded, and then shows what it explains.
+    fn bring_out(&mut self) -> Result<()> {
+        let console = std::mem::take(&mut self.recorder.live.console);
+        if self.log.is_some() && self.digested.elapsed() >= DIGEST_EVERY {
+            self.digested = Instant::now();
+            self.recorder.digest(&mut self.machine);
+        }
+        if !console.is_empty() || self.logged.elapsed() >= LOG_EVERY {
+            self.logged = Instant::now();
+            self.recorder.flush();
+        }
+        while let Some(segment) = self.recorder.poll_segment() {
+            if let Some(log) = &mut self.log {
+                log.write(&segment.encode().bytes)?;
+            }
+        }
+        if console.is_empty() { Ok(()) } else { print(&console) }
+    }
+
+    fn tell_unimplemented(&mut self) {
+        for name in self.machine.take_unimplemented() {
+            let at = self.machine.position();
+            say(format_args!("the guest met {name}, which is not implemented: #UD, before instruction {at}"));
+        }
+    }
+
+    fn ended(&self, power: Power) -> u8 {
+        let at = self.machine.position();
+        match power {
+            Power::Off { .. } => {}
+            Power::TripleFault => say(format_args!("the guest died of a triple fault at instruction {at}")),
+            Power::Dead => {
+                say(format_args!("the guest halted with interrupts off at instruction {at}: nothing can wake it"));
+            }
+        }
+        exit::of_power(power)
+    }
+
+    /// Ends the log on purpose.
+    fn finish(mut self) -> Result<()> {
+        if self.log.is_none() {
+            return Ok(());
+        }
+        self.recorder.digest(&mut self.machine);
+        self.recorder.flush();
+        let mut segments = Vec::new();
+        while let Some(segment) = self.recorder.poll_segment() {
+            segments.extend(segment.encode().bytes);
+        }
+        let totals = self.recorder.totals(&self.machine);
+        let Some(mut log) = self.log else { return Ok(()) };
+        log.write(&segments)?;
+        let about = || format!("cannot write {}", log.path.display());
+        let file = log.writer.finish(&totals).with_context(about)?;
+        file.sync_all().with_context(about)
+    }
+}
