@@ -1,6 +1,7 @@
 //! Two outcomes of one case, side by side.
 
-use crate::case::{Case, Cpu, FIXED, Outcome, Patch, STATUS};
+use crate::case::{Case, Cpu, FIXED, Fault, Outcome, Patch, STATUS};
+use crate::undefined::Ignored;
 
 /// Names of the general-purpose registers in encoding order.
 pub const GPR: [&str; 16] =
@@ -9,9 +10,9 @@ pub const GPR: [&str; 16] =
 /// First address that is the kernel's. Whether something is mapped there is not a program's business.
 const KERNEL_HALF: u64 = 1 << 47;
 
-/// What differs, one line each; empty if nothing does. `ignored`: bits of RFLAGS.
+/// What differs apart from `ignored`, one line each; empty if nothing does.
 #[must_use]
-pub fn differences(host: &Outcome, emulated: &Outcome, ignored: u64) -> Vec<String> {
+pub fn differences(host: &Outcome, emulated: &Outcome, ignored: Ignored) -> Vec<String> {
     let mut lines = Vec::new();
     let mut differ = |name: &str, host: String, emulated: String| {
         if host != emulated {
@@ -22,12 +23,16 @@ pub fn differences(host: &Outcome, emulated: &Outcome, ignored: u64) -> Vec<Stri
         differ(name, hex(host.cpu.gpr[n]), hex(emulated.cpu.gpr[n]));
     }
     differ("rip", hex(host.cpu.rip), hex(emulated.cpu.rip));
-    differ("flags", flags(host.cpu.rflags & !ignored), flags(emulated.cpu.rflags & !ignored));
+    differ("flags", flags(host.cpu.rflags & !ignored.flags), flags(emulated.cpu.rflags & !ignored.flags));
     for n in 0..16 {
         differ(&format!("xmm{n}"), format!("{:x}", host.cpu.xmm[n]), format!("{:x}", emulated.cpu.xmm[n]));
     }
     differ("mxcsr", hex(host.cpu.mxcsr.into()), hex(emulated.cpu.mxcsr.into()));
-    differ("exception", fault(host), fault(emulated));
+    let exception = |outcome: &Outcome| match outcome.fault {
+        seen if ignored.cr2 => fault(&Outcome { fault: Fault { cr2: 0, ..seen }, ..outcome.clone() }),
+        _ => fault(outcome),
+    };
+    differ("exception", exception(host), exception(emulated));
     differ("memory", memory(&host.memory), memory(&emulated.memory));
     lines
 }
@@ -91,6 +96,9 @@ pub fn report(case: &Case, assembly: &str, host: &Outcome, emulated: &Outcome, l
         |name: &str, o: &Outcome| format!("  {name:5} {} {} {}\n", registers(&o.cpu), fault(o), memory(&o.memory));
     let mut text =
         format!("{} \"{assembly}\"\n  in    {} {}\n", bytes(&case.code), registers(&case.cpu), memory(&case.memory));
+    for (n, value) in case.cpu.xmm.iter().enumerate().filter(|(n, _)| assembly.contains(&format!("xmm{n}"))) {
+        text += &format!("  in    xmm{n}={value:032x} mxcsr={:x}\n", case.cpu.mxcsr);
+    }
     text += &side("host", host);
     text += &side("emu", emulated);
     for line in lines {

@@ -97,6 +97,7 @@ fn other_operand(instruction: &mut Instruction, n: u32, kind: Kind, short_addres
             instruction.set_memory_base(if short_address { Register::EBX } else { Register::RBX });
             instruction.set_memory_index(Register::AL);
         }
+        Kind::seg_rDI => set(if short_address { OpKind::MemorySegEDI } else { OpKind::MemorySegRDI }),
         Kind::mem_offs => set(OpKind::Memory),
         _ => return None,
     }

@@ -1,7 +1,7 @@
 //! The table of forms: every (mnemonic, operand form, width) that is compared. A family is a row of mnemonics; what
 //! forms they have comes from the decoder's own opcode table, so none is forgotten.
 
-use iced_x86::{Code, Mnemonic, OpCodeOperandKind as Kind};
+use iced_x86::{Code, CpuidFeature, Mnemonic, OpCodeOperandKind as Kind};
 
 /// A prefix that makes a form of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,25 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
     ("string", &[Movsb, Movsw, Movsd, Movsq, Cmpsb, Cmpsw, Cmpsd, Cmpsq, Scasb, Scasw, Scasd, Scasq, Lodsb, Lodsw, Lodsd, Lodsq, Stosb, Stosw, Stosd, Stosq]),
     ("flags", &[Lahf, Sahf, Clc, Stc, Cmc, Cld, Std]),
     ("trap", &[Ud2, Ud1, Ud0, Int3, Int1, Hlt, Cli, Sti, Clts, Invd, Wbinvd, Rdmsr, Wrmsr]),
+    ("sse-move", &[Movaps, Movapd, Movdqa, Movups, Movupd, Movdqu, Movntps, Movntpd, Movntdq, Movnti, Maskmovdqu, Movss, Movsd, Movd, Movq, Movlps, Movlpd, Movhps, Movhpd, Movlhps, Movhlps, Movmskps, Movmskpd, Pmovmskb, Pextrw, Pinsrw]),
+    ("sse-int", &[
+        Paddb, Paddw, Paddd, Paddq, Psubb, Psubw, Psubd, Psubq, Paddsb, Paddsw, Paddusb, Paddusw, Psubsb, Psubsw, Psubusb, Psubusw,
+        Pmullw, Pmulhw, Pmulhuw, Pmuludq, Pmaddwd, Psadbw, Pavgb, Pavgw, Pminub, Pmaxub, Pminsw, Pmaxsw,
+        Pcmpeqb, Pcmpeqw, Pcmpeqd, Pcmpgtb, Pcmpgtw, Pcmpgtd, Pand, Pandn, Por, Pxor,
+        Psllw, Pslld, Psllq, Psrlw, Psrld, Psrlq, Psraw, Psrad, Pslldq, Psrldq,
+        Punpcklbw, Punpcklwd, Punpckldq, Punpcklqdq, Punpckhbw, Punpckhwd, Punpckhdq, Punpckhqdq,
+        Packsswb, Packssdw, Packuswb, Pshufd, Pshuflw, Pshufhw,
+    ]),
+    ("sse-float", &[
+        Addps, Addpd, Addss, Addsd, Subps, Subpd, Subss, Subsd, Mulps, Mulpd, Mulss, Mulsd, Divps, Divpd, Divss, Divsd,
+        Minps, Minpd, Minss, Minsd, Maxps, Maxpd, Maxss, Maxsd, Sqrtps, Sqrtpd, Sqrtss, Sqrtsd, Rcpps, Rcpss, Rsqrtps, Rsqrtss,
+        Cmpps, Cmppd, Cmpss, Cmpsd, Comiss, Comisd, Ucomiss, Ucomisd, Andps, Andpd, Andnps, Andnpd, Orps, Orpd, Xorps, Xorpd,
+        Unpcklps, Unpcklpd, Unpckhps, Unpckhpd, Shufps, Shufpd,
+    ]),
+    ("sse-convert", &[
+        Cvtsi2ss, Cvtsi2sd, Cvtss2si, Cvtsd2si, Cvttss2si, Cvttsd2si, Cvtps2dq, Cvttps2dq, Cvtpd2dq, Cvttpd2dq,
+        Cvtdq2ps, Cvtdq2pd, Cvtps2pd, Cvtpd2ps, Cvtss2sd, Cvtsd2ss,
+    ]),
     ("iret", &[Iretd, Iretq]),
 ];
 
@@ -81,18 +100,26 @@ fn can_be_compared(family: &str, code: Code) -> bool {
         matches!(
             kind,
             farbr2_2 | farbr4_2 | seg_reg | cr_reg | dr_reg | tr_reg | es | cs | ss | ds | fs | gs | br16_1 | br16_2
-        ) || family == "string" && matches!(kind, xmm_reg)
+        ) || matches!(kind, mm_reg | mm_rm | mm_or_mem)
     };
     let far = matches!(code, Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664)
         || matches!(code, Code::Call_m1616 | Code::Call_m1632 | Code::Call_m1664);
     // Intel ignores the operand-size prefix of near branches; the decoder's 16-bit and 32-bit ones are AMD's.
     let narrow_branch = family == "branch" && op.operand_size() == 16;
-    op.mode64()
+    is_of_family(family, code)
+        && op.mode64()
         && op.intel_decoder64()
         && op.is_instruction()
         && !far
         && !narrow_branch
         && !op.op_kinds().iter().any(strange)
+}
+
+/// MOVSD and CMPSD are two instructions each, and SSE mnemonics have MMX and later forms.
+fn is_of_family(family: &str, code: Code) -> bool {
+    let sse = [CpuidFeature::SSE, CpuidFeature::SSE2];
+    let is_sse = code.cpuid_features().iter().all(|feature| sse.contains(feature));
+    family.starts_with("sse") == is_sse
 }
 
 fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {

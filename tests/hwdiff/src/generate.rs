@@ -56,6 +56,9 @@ fn attempt(form: Form, rng: &mut Rng) -> Option<(Case, Instruction)> {
         cpu.rflags |= rng.draw() & DF;
     }
     let mut draft = Draft { form, instruction, cpu, memory: Vec::new(), rng };
+    if draft.form.family.starts_with("sse") {
+        draft.vector_registers();
+    }
     draft.implicit_operands();
     if draft.instruction.op_kinds().any(|kind| kind == OpKind::Memory) {
         draft.memory_operand();
@@ -108,7 +111,25 @@ impl Draft<'_> {
                 self.cpu.gpr[RCX] = high << 32 | self.rng.pick(&[0, 1, 2, self.cpu.gpr[RCX] & 0xffff_ffff]);
             }
             _ if self.form.family == "string" => self.string(),
+            Maskmovdqu => {
+                let target = self.target(16, false);
+                let short = self.instruction.op0_kind() == OpKind::MemorySegEDI;
+                self.cpu.gpr[RDI] = target | if short { self.rng.draw() << 32 } else { 0 };
+            }
             _ => {}
+        }
+    }
+
+    /// Numbers and bits for every lane width; any rounding mode, mostly with all exceptions masked.
+    fn vector_registers(&mut self) {
+        const MASKS: u32 = 0x1f80;
+        for n in 0..16 {
+            self.cpu.xmm[n] = self.rng.vector();
+        }
+        let control = u32::try_from(self.rng.draw() & 0xe07f).unwrap_or(0);
+        self.cpu.mxcsr = if self.rng.one_in(3) { MASKS } else { control | MASKS };
+        if self.rng.one_in(6) {
+            self.cpu.mxcsr &= !(1 << (7 + self.rng.below(6)));
         }
     }
 
@@ -223,10 +244,12 @@ impl Draft<'_> {
         let size = self.instruction.memory_size().size() as u64;
         let locked = self.instruction.has_lock_prefix() || self.instruction.mnemonic() == Mnemonic::Xchg;
         let mut target = self.target(size, locked);
-        if matches!(self.instruction.mnemonic(), Mnemonic::Cmpxchg16b) && !self.rng.one_in(8) {
+        if size == 16 && !self.rng.one_in(8) {
             target &= !15;
         }
-        let content = self.rng.bytes(usize::try_from(size).unwrap_or(0));
+        let size = usize::try_from(size).unwrap_or(0);
+        let numbers = self.form.family.starts_with("sse") && size <= 16;
+        let content = if numbers { self.rng.vector().to_le_bytes()[..size].to_vec() } else { self.rng.bytes(size) };
         self.patch(target, &content);
         if self.instruction.memory_index() == Register::AL {
             self.cpu.gpr[RBX] = target.wrapping_sub(self.cpu.gpr[RAX] & 0xff);

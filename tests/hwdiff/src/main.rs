@@ -48,7 +48,7 @@ mod host {
     use super::Options;
 
     /// Vectors written for each form.
-    const LINES: u64 = 10;
+    const LINES: u64 = 9;
 
     pub(super) fn main(options: &Options) -> ExitCode {
         match run(options) {
@@ -82,7 +82,7 @@ mod host {
             }
             return Ok(true);
         }
-        let mut emulated = Emulated::new(false);
+        let mut emulated = Emulated::new(true);
         let numbers = options.case.map_or(0..options.cases, |n| n..n + 1);
         let findings = campaign::run(&forms, numbers, options.seed, &mut native, &mut emulated);
         for report in &findings.reports {

@@ -59,6 +59,44 @@ impl Rng {
         }
     }
 
+    /// 128 bits: integers, or floating-point numbers of one width with the rare kinds made frequent.
+    pub fn vector(&mut self) -> u128 {
+        let (low, high) = match self.below(4) {
+            0 => (self.operand(), self.operand()),
+            1 => (self.draw(), self.draw()),
+            2 => (self.double(), self.double()),
+            _ => (self.single() | self.single() << 32, self.single() | self.single() << 32),
+        };
+        u128::from(low) | u128::from(high) << 64
+    }
+
+    /// The bits of a double.
+    fn double(&mut self) -> u64 {
+        let fraction = self.fraction() & ((1 << 52) - 1);
+        let near = 1023 + self.below(130) - 65;
+        let exponent = self.pick(&[0, 0, 1, 2046, 2047, 1023, near, near, near, near]);
+        (self.draw() & 1) << 63 | exponent << 52 | fraction
+    }
+
+    /// The bits of a float.
+    fn single(&mut self) -> u64 {
+        let fraction = self.fraction() >> 29 & ((1 << 23) - 1);
+        let near = 127 + self.below(70) - 35;
+        let exponent = self.pick(&[0, 0, 1, 254, 255, 127, near, near, near, near]);
+        (self.draw() & 1) << 31 | exponent << 23 | fraction
+    }
+
+    /// 52 bits of a fraction: few ones, all ones, or anything.
+    fn fraction(&mut self) -> u64 {
+        match self.below(5) {
+            0 => 0,
+            1 => 1 << self.below(52),
+            2 => u64::MAX << self.below(52),
+            3 => u64::MAX >> self.below(52),
+            _ => self.draw(),
+        }
+    }
+
     /// `len` bytes of operands.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len + 8);
