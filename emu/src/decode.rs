@@ -419,7 +419,16 @@ fn flag_use(i: &Instruction) -> FlagUse {
             | Mnemonic::Sar | Mnemonic::Shld | Mnemonic::Shrd
     );
     // A count of zero leaves the flags alone, and so does a REP with RCX = 0.
-    let killed = if by_count || i.has_rep_prefix() || i.has_repne_prefix() { 0 } else { written };
+    // Flags that these leave undefined stay as they were (docs/deviations.md), so the ones before them still count.
+    let keeps_undefined = matches!(
+        i.mnemonic(),
+        Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc | Mnemonic::Div | Mnemonic::Idiv
+    );
+    let killed = match () {
+        () if by_count || i.has_rep_prefix() || i.has_repne_prefix() => 0,
+        () if keeps_undefined => written & !i.rflags_undefined(),
+        () => written,
+    };
     FlagUse { read: i.rflags_read() & ARITH, written, killed }
 }
 
