@@ -77,13 +77,15 @@ impl Cpu {
         if self.rflags & flags::NT != 0 {
             return Err(Fault::GP0.into());
         }
-        let [rip, cs, image, sp, ss] = self.stack_words::<5>(self.gpr[RSP], bytes)?;
+        // Silicon looks at the flags' word first, and at SS before RIP: visible in what faults.
+        let [image] = self.stack_words(self.gpr[RSP].wrapping_add(2 * u64::from(bytes)), bytes)?;
+        let [rip, cs, _, sp, ss] = self.stack_words(self.gpr[RSP], bytes)?;
         let (cs, ss) = (cs as u16, ss as u16);
         let d = self.return_target(cs)?;
+        let ss = self.stack_segment(ss, (cs & 3) as u8, Fault::gp)?;
         if !is_canonical(rip) {
             return Err(Fault::GP0.into());
         }
-        let ss = self.stack_segment(ss, (cs & 3) as u8, Fault::gp)?;
         self.mark_accessed(d)?;
         let value = self.returned_flags(image, bytes);
         self.go_back(cs, d, rip, Some((ss, sp)));
