@@ -85,11 +85,6 @@ impl Cache {
         self.known[(rip ^ (rip >> 12)) as usize % KNOWN] = Known { rip, key, header };
     }
 
-    /// Forgets linear addresses; blocks stay.
-    pub(crate) fn forget_linear(&mut self) {
-        self.known.fill(EMPTY);
-    }
-
     /// Copies a finished block into the arena and makes its inner pointers absolute.
     fn place(&mut self, ops: &[Op], links: bool) -> *mut Header {
         if self.chunks.last().is_none_or(|c| c.capacity() - c.len() < ops.len()) {
@@ -184,7 +179,7 @@ impl Cpu {
         if !crate::mem::is_canonical(rip) {
             return Err(Fault::GP0.into());
         }
-        Ok(self.translate(rip, Access::Execute, self.user)?.phys)
+        Ok(self.translate(rip, Access::Execute, self.user)?)
     }
 
     /// Decodes the block at `rip`, which is at `phys`.

@@ -100,8 +100,8 @@ impl Cpu {
         let at = self.position();
         self.bus.outputs += 1;
         let number = self.bus.outputs;
-        // SAFETY: as in `query`.
         if let Some(mut door) = self.door {
+            // SAFETY: as in `query`.
             self.door_break |= unsafe { door.as_mut() }.output(at, number, output).is_break();
         }
     }

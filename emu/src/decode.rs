@@ -154,9 +154,9 @@ pub(crate) struct MemRef {
 pub(crate) enum Rep {
     None,
     /// F3: REP, REPE.
-    Rep,
+    Equal,
     /// F2: REPNE.
-    Repne,
+    NotEqual,
 }
 
 /// A decoded instruction.
@@ -177,7 +177,6 @@ pub(crate) struct Insn {
     /// Bytes of the memory operand.
     pub(crate) mem_width: u8,
     pub(crate) rep: Rep,
-    pub(crate) lock: bool,
     /// Address size is 32 bits (string and count instructions).
     pub(crate) addr32: bool,
     /// Condition code of Jcc, SETcc, CMOVcc.
@@ -288,11 +287,10 @@ fn convert(i: &Instruction, off: u16) -> Insn {
         source_width: if i.op1_kind() == OpKind::Register && i.op_count() > 1 { i.op1_register().size() as u8 } else { 0 },
         mem_width: i.memory_size().size() as u8,
         rep: match (i.has_repne_prefix(), i.has_rep_prefix()) {
-            (true, _) => Rep::Repne,
-            (_, true) => Rep::Rep,
+            (true, _) => Rep::NotEqual,
+            (_, true) => Rep::Equal,
             _ => Rep::None,
         },
-        lock: i.has_lock_prefix(),
         addr32: string_addr32(i),
         cc: condition(i.condition_code()),
         flags_live: true,

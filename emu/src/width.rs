@@ -9,7 +9,6 @@ pub(crate) trait Width: Copy + Eq + 'static {
     /// log2 of the size in bytes.
     const LOG: u32;
     const SIGN: u64 = 1 << (Self::BITS - 1);
-    const MASK: u64 = u64::MAX >> (64 - Self::BITS);
 
     /// The low bits of `value`.
     fn low(value: u64) -> Self;

@@ -145,8 +145,8 @@ impl Cpu {
         let at = self.position();
         let vector = self.bus.pic.acknowledge();
         self.bus.update_lines();
-        // SAFETY: set by `Machine::run` for as long as it runs.
         if let Some(mut door) = self.door {
+            // SAFETY: set by `Machine::run` for as long as it runs.
             self.door_break |= unsafe { door.as_mut() }.interrupt(at, vector).is_break();
         }
         self.halted = false;

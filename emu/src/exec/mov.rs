@@ -196,7 +196,7 @@ macro_rules! bswap {
         }
     };
 }
-bswap!(bswap16, u16, |v| v & 0);
+bswap!(bswap16, u16, |_v| 0);
 bswap!(bswap32, u32, |v| v.swap_bytes());
 bswap!(bswap64, u64, |v| v.swap_bytes());
 

@@ -95,12 +95,12 @@ unsafe fn in_register<S: Shift, T: Width, const BY_CL: bool, const FLAGS: bool>(
         let a = T::get(cpu, (*op).dst);
         // A 32-bit destination is zero-extended even by a count of 0.
         let mut result = a;
-        if count != 0 {
-            if let Some((r, flags)) = S::apply((*cpu).flags, a, count, !BY_CL) {
-                result = r;
-                if FLAGS {
-                    (*cpu).flags = flags;
-                }
+        if count != 0
+            && let Some((r, flags)) = S::apply((*cpu).flags, a, count, !BY_CL)
+        {
+            result = r;
+            if FLAGS {
+                (*cpu).flags = flags;
             }
         }
         T::set(cpu, (*op).dst, result);
@@ -116,11 +116,11 @@ unsafe fn in_memory<S: Shift, T: Width, const BY_CL: bool>(cpu: *mut Cpu, op: *c
         }
         let count = alu::masked::<T>(if BY_CL { u8::get(cpu, CL) } else { (*op).imm as u8 });
         let p = place!(T, cpu, op, budget, ea(cpu, op));
-        if count != 0 {
-            if let Some((r, flags)) = S::apply((*cpu).flags, p.read_unaligned(), count, false) {
-                p.write_unaligned(r);
-                (*cpu).flags = flags;
-            }
+        if count != 0
+            && let Some((r, flags)) = S::apply((*cpu).flags, p.read_unaligned(), count, false)
+        {
+            p.write_unaligned(r);
+            (*cpu).flags = flags;
         }
         next!(cpu, op, budget)
     }

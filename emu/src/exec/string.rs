@@ -35,8 +35,8 @@ pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
     };
     let rep = match i.rep {
         Rep::None => 0,
-        Rep::Rep => REP,
-        Rep::Repne => REP | NE,
+        Rep::Equal => REP,
+        Rep::NotEqual => REP | NE,
     };
     let imm = rep | if i.addr32 { ADDR32 } else { 0 };
     let op = Op { imm, scale: i.mem_width.trailing_zeros() as u8, src: i.mem.seg.unwrap_or(0), ..operands(i, b) };

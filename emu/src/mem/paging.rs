@@ -38,32 +38,23 @@ const FRAME: u64 = ((1 << PHYS_BITS) - 1) & !PAGE_MASK;
 /// The bits between the physical width and bit 52, which must be zero.
 const RESERVED: u64 = ((1 << 52) - 1) & !((1 << PHYS_BITS) - 1);
 
-/// Where a linear address leads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Translation {
-    pub(crate) phys: u64,
-    /// A write may go ahead without a new walk: allowed, and the dirty bit is set.
-    pub(crate) writable: bool,
-}
-
 /// Whether bits 63-47 are equal.
 pub(crate) fn is_canonical(addr: u64) -> bool {
     ((addr << 16) as i64 >> 16) as u64 == addr
 }
 
 impl Cpu {
-    /// Walks the page tables for `access` at `addr` with privilege `user`; sets accessed and dirty bits.
-    pub(crate) fn translate(&mut self, addr: u64, access: Access, user: bool) -> Result<Translation, Fault> {
+    /// The physical address for `access` at `addr` with privilege `user`; sets accessed and dirty bits.
+    pub(crate) fn translate(&mut self, addr: u64, access: Access, user: bool) -> Result<u64, Fault> {
         if self.cr0 & cr0::PG == 0 {
-            return Ok(Translation { phys: addr & u64::from(u32::MAX), writable: true });
+            return Ok(addr & u64::from(u32::MAX));
         }
         let walk = self.walk(addr).map_err(|e| Fault::page(addr, e | self.access_error(access, user)))?;
         if !self.allows(walk.rights, access, user) {
             return Err(Fault::page(addr, error::P | self.access_error(access, user)));
         }
         self.mark_used(&walk, access);
-        let writable = self.allows(walk.rights, Access::Write, user) && (access == Access::Write || walk.dirty);
-        Ok(Translation { phys: walk.phys, writable })
+        Ok(walk.phys)
     }
 
     /// The physical address, whatever the permissions; changes nothing.
@@ -112,7 +103,7 @@ impl Cpu {
             entries[level as usize] = (at, entry);
             if leaf {
                 let phys = entry & FRAME & !low | addr & low;
-                return Ok(Walk { phys, rights, dirty: entry & pte::D != 0, leaf: level as usize, entries });
+                return Ok(Walk { phys, rights, leaf: level as usize, entries });
             }
             table = entry & FRAME;
         }
@@ -136,7 +127,6 @@ struct Walk {
     phys: u64,
     /// RW and US as allowed by all levels, XD as forbidden by any.
     rights: u64,
-    dirty: bool,
     /// Level of the last entry: 0 for 4 KiB, 1 for 2 MiB, 2 for 1 GiB.
     leaf: usize,
     /// (physical address, value) of the entry at each level.

@@ -48,10 +48,6 @@ impl Mem {
         Ok(Self { map, base, bytes, dirty, code, page_digests: vec![0; pages], digest: 0 })
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     pub(crate) fn page_count(&self) -> usize {
         self.dirty.len()
     }

@@ -145,7 +145,7 @@ impl Cpu {
         if tag == addr & !PAGE_MASK {
             return Ok(entry.phys | addr & PAGE_MASK);
         }
-        let phys = self.translate(addr, kind, self.user)?.phys;
+        let phys = self.translate(addr, kind, self.user)?;
         let code_here = kind == Access::Write && self.mem.page_has_code(phys);
         if self.mem.is_ram(phys, 1) && !code_here && !self.checked() {
             self.fill(addr, phys, kind);
@@ -167,12 +167,12 @@ impl Cpu {
         if user && size > 1 && self.checked() && addr & (size - 1) != 0 {
             return Err(Fault::AC0.into());
         }
-        let first = self.translate(addr, kind, user)?.phys;
+        let first = self.translate(addr, kind, user)?;
         let room = 0x1000 - (addr & PAGE_MASK);
         if room >= size {
             return Ok(Parts { first: (first, size as usize), second: (0, 0) });
         }
-        let second = self.translate(last & !PAGE_MASK, kind, user)?.phys;
+        let second = self.translate(last & !PAGE_MASK, kind, user)?;
         Ok(Parts { first: (first, room as usize), second: (second, (size - room) as usize) })
     }
 

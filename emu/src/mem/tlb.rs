@@ -52,11 +52,6 @@ impl Tlb {
         self.entries = [EMPTY; ENTRIES];
     }
 
-    /// Forgets the page of `addr`.
-    pub(crate) fn flush_page(&mut self, addr: u64) {
-        self.entries[index(addr)] = EMPTY;
-    }
-
     /// Forgets every write permission.
     pub(crate) fn flush_writes(&mut self) {
         for entry in &mut self.entries {

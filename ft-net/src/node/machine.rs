@@ -341,7 +341,7 @@ impl Follower for Replayed {
     fn go_live(mut self, answers: Answers) -> Result<Recorded, EngineError> {
         let recorder = self
             .replayer
-            .go_live(&mut self.machine, Outside::new(answers))
+            .go_live(&self.machine, Outside::new(answers))
             .map_err(error)?;
         Ok(Recorded::with(self.machine, recorder))
     }
