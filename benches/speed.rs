@@ -3,6 +3,8 @@
 //! Figures are medians of several runs, interleaved, in one process: compare the ratios, not the MIPS. `cargo bench -- fib`
 //! runs one. The native programs are built with the C compiler at hand; without one, that column stays empty.
 
+#![allow(clippy::expect_used, reason = "a bench panics when it fails")]
+
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::Command;

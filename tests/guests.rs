@@ -1,5 +1,7 @@
 //! Every guest in the tree, recorded and replayed: the same digests, the same outputs, wherever one stops on the way.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test panics when it fails")]
+
 use std::ops::ControlFlow;
 
 use emu::{ClockMode, Input, Machine, MachineConfig, Output, Position, Power, Stop, Until};

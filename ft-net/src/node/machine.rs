@@ -338,7 +338,7 @@ impl Follower for Replayed {
         self.machine.clock_ns()
     }
 
-    fn go_live(mut self, answers: Answers) -> Result<Recorded, EngineError> {
+    fn go_live(self, answers: Answers) -> Result<Recorded, EngineError> {
         let recorder = self
             .replayer
             .go_live(&self.machine, Outside::new(answers))
