@@ -165,7 +165,8 @@ impl Replayer {
         self.emitted.pop_front()
     }
 
-    /// Runs `machine` along the entries held, not beyond `limit`. Inputs at the limit are delivered, the instruction there has not begun.
+    /// Runs `machine` along the entries held, not beyond `limit`. Inputs at the limit are delivered, the instruction there
+    /// has not begun.
     pub fn step(&mut self, machine: &mut Machine, limit: Until) -> ReplayStop {
         loop {
             if let Err(divergence) = self.act_between_instructions(machine) {

@@ -39,7 +39,19 @@ fn collect(dir: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// A line without its comment. (A `//` inside a string cuts it short, which these tests can live with.)
-pub fn code(line: &str) -> &str {
-    line.split("//").next().unwrap_or("")
+/// A line without its comment and without what stands in string literals that begin and end on it.
+pub fn code(line: &str) -> String {
+    let mut code = String::new();
+    let (mut inside, mut escaped) = (false, false);
+    for c in line.chars() {
+        match c {
+            _ if std::mem::take(&mut escaped) => {}
+            '\\' if inside => escaped = true,
+            '"' => inside = !inside,
+            _ if inside => {}
+            _ if code.ends_with('/') && c == '/' => return code,
+            _ => code.push(c),
+        }
+    }
+    code
 }

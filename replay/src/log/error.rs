@@ -80,7 +80,8 @@ impl fmt::Display for LogError {
             }
             Self::Version { found, creator } => write!(
                 f,
-                "the log has format version {found}, written by {creator}; this is {}, which reads version {FORMAT_VERSION}: use {creator}",
+                "the log has format version {found}, written by {creator}; \
+                 this is {}, which reads version {FORMAT_VERSION}: use {creator}",
                 super::format::CREATOR
             ),
             Self::NoMachine { offset } => write!(
