@@ -31,7 +31,8 @@ fn complaints(check: impl Fn(&str, &str) -> bool) -> Vec<String> {
 #[test]
 fn lines_are_short() {
     let found = complaints(|path, line| {
-        path.ends_with(".rs") && line.chars().count() > LINE_MAX && !path.contains("/vectors/")
+        let is_table = path == "tests/hwdiff/src/forms.rs";
+        path.ends_with(".rs") && line.chars().count() > LINE_MAX && !is_table
     });
     assert_eq!(found, Vec::<String>::new());
 }

@@ -213,7 +213,8 @@ impl Replayer {
     /// How far the machine may run; `None`: nowhere.
     fn target(&self) -> Option<Position> {
         let last = self.held.back()?.at;
-        // Whatever happens next at the last entry, be it an instruction, one iteration of a REP or an interrupt, leads here or beyond.
+        // Whatever happens next at the last entry, be it an instruction, one iteration of a REP or an interrupt, leads here
+        // or beyond.
         let after = Position {
             retired: last.retired,
             rep: last.rep.saturating_add(1),
