@@ -102,7 +102,13 @@ fn record(guest: &Guest, cmdline: &str, clock: ClockMode, input: &str) -> Record
 }
 
 /// Replays to the end, stopping on the way wherever `stops` says; checks everything.
-fn replay(guest: &Guest, cmdline: &str, clock: ClockMode, recorded: &Recorded, mut stops: impl FnMut(Position) -> Until) {
+fn replay(
+    guest: &Guest,
+    cmdline: &str,
+    clock: ClockMode,
+    recorded: &Recorded,
+    mut stops: impl FnMut(Position) -> Until,
+) {
     let mut machine = boot(guest, cmdline, clock);
     let mut replayer = Replayer::new(machine.position(), 1);
     for bytes in &recorded.segments {

@@ -191,7 +191,8 @@ pub(crate) fn shld<T: Width>(dst: T, src: T, count: u32) -> (T, u64) {
         (u128::from(dst.zx()) << bits | u128::from(src.zx())) << count >> bits
     };
     let r = T::low(wide as u64);
-    let carry = if count <= bits { dst.zx() >> (bits - count) & 1 != 0 } else { src.zx() >> (2 * bits - count) & 1 != 0 };
+    let carry =
+        if count <= bits { dst.zx() >> (bits - count) & 1 != 0 } else { src.zx() >> (2 * bits - count) & 1 != 0 };
     (r, shift_flags(r, carry, top_bits_differ(dst)))
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::cpu::{Cpu, Exit};
 use crate::cpu::fault::{Fault, Trap};
+use crate::cpu::{Cpu, Exit};
 use crate::decode::{self, Insn};
 use crate::exec;
 use crate::mem::{Access, PAGE_BITS, PAGE_MASK};
@@ -187,7 +187,8 @@ impl Cpu {
         let room = (0x1000 - (rip & PAGE_MASK)) as usize;
         let mut second_page = u64::MAX;
         let mut bytes = [0u8; 15];
-        let mut code: Vec<u8> = self.mem.slice(phys, room.min(CODE_BYTES)).map_or(vec![0xff; room.min(CODE_BYTES)], <[u8]>::to_vec);
+        let look = room.min(CODE_BYTES);
+        let mut code = self.mem.slice(phys, look).map_or_else(|| vec![0xff; look], <[u8]>::to_vec);
         let max = if self.single { 1 } else { BLOCK_INSNS_MAX };
         let mut insns = decode::block(&code, max);
         if insns.is_empty() {
@@ -420,8 +421,7 @@ impl Builder {
                 // Only a target in the same page is certain to stay where it is: those links are patched (`place`
                 // finds a non-null owner); the others are looked up each time.
                 let same_page = (self.start as i64 + delta[side]) >> PAGE_BITS == 0 && !self.single;
-                let owner =
-                    if same_page { std::ptr::NonNull::dangling().as_ptr() } else { std::ptr::null_mut() };
+                let owner = if same_page { std::ptr::NonNull::dangling().as_ptr() } else { std::ptr::null_mut() };
                 let stub = Header { owner, key: 0, n: NEVER, bytes: 0, pad: 0, second_page: u64::MAX };
                 links.add(1 + side).cast::<Header>().write(stub);
             }

@@ -51,7 +51,11 @@ impl std::fmt::Display for MachineError {
             ),
             Self::HostMemory(bytes, e) => write!(f, "this host does not give {} MiB of guest memory: {e}", bytes >> 20),
             Self::StateVersion(v) => {
-                write!(f, "saved machine state of version {v}; this ftemu reads version {}", crate::MachineState::VERSION)
+                write!(
+                    f,
+                    "saved machine state of version {v}; this ftemu reads version {}",
+                    crate::MachineState::VERSION
+                )
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Bytes to instructions in the engine's own terms. The only file that names the decoder.
 
-use iced_x86::{Code, ConditionCode, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Code, ConditionCode, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
+};
 
 use crate::cpu::offset;
 
@@ -284,7 +286,11 @@ fn convert(i: &Instruction, off: u16) -> Insn {
         operands,
         mem,
         width: width(i),
-        source_width: if i.op1_kind() == OpKind::Register && i.op_count() > 1 { i.op1_register().size() as u8 } else { 0 },
+        source_width: if i.op1_kind() == OpKind::Register && i.op_count() > 1 {
+            i.op1_register().size() as u8
+        } else {
+            0
+        },
         mem_width: i.memory_size().size() as u8,
         rep: match (i.has_repne_prefix(), i.has_rep_prefix()) {
             (true, _) => Rep::NotEqual,
@@ -304,7 +310,9 @@ fn convert(i: &Instruction, off: u16) -> Insn {
 fn operand(i: &Instruction, at: u32) -> Operand {
     match i.op_kind(at) {
         OpKind::Register => register(i.op_register(at)),
-        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => Operand::Branch(i.near_branch_target() as i64),
+        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
+            Operand::Branch(i.near_branch_target() as i64)
+        }
         OpKind::Immediate8
         | OpKind::Immediate8_2nd
         | OpKind::Immediate16
@@ -350,7 +358,10 @@ fn mem_ref(i: &Instruction) -> MemRef {
     };
     // The decoder resolves RIP-relative operands against the block's first byte, which is address 0 to it.
     let disp = i.memory_displacement64() as i64;
-    let addr32 = base.is_gpr32() || index.is_gpr32() || base == Register::EIP || (base == Register::None && index == Register::None && i.memory_displ_size() == 4);
+    let addr32 = base.is_gpr32()
+        || index.is_gpr32()
+        || base == Register::EIP
+        || (base == Register::None && index == Register::None && i.memory_displ_size() == 4);
     let segment = i.memory_segment();
     MemRef {
         base: place(base),
@@ -377,7 +388,9 @@ fn width(i: &Instruction) -> u8 {
         Mnemonic::Cbw | Mnemonic::Cwd | Mnemonic::Pushf | Mnemonic::Popf | Mnemonic::Iret | Mnemonic::Sysret => 2,
         Mnemonic::Cwde | Mnemonic::Cdq | Mnemonic::Iretd => 4,
         Mnemonic::Cdqe | Mnemonic::Cqo | Mnemonic::Iretq | Mnemonic::Sysretq | Mnemonic::Pushfq | Mnemonic::Popfq => 8,
-        Mnemonic::Push | Mnemonic::Call | Mnemonic::Ret | Mnemonic::Retf | Mnemonic::Enter | Mnemonic::Leave => stack_width(i),
+        Mnemonic::Push | Mnemonic::Call | Mnemonic::Ret | Mnemonic::Retf | Mnemonic::Enter | Mnemonic::Leave => {
+            stack_width(i)
+        }
         Mnemonic::Xlatb => 1,
         _ => first as u8,
     }
@@ -398,10 +411,7 @@ fn string_addr32(i: &Instruction) -> bool {
     (0..i.op_count()).any(|at| {
         matches!(i.op_kind(at), OpKind::MemorySegESI | OpKind::MemoryESEDI | OpKind::MemorySegEDI | OpKind::MemorySegSI)
     }) || matches!(i.mnemonic(), Mnemonic::Jecxz)
-        || matches!(
-            i.code(),
-            Code::Loop_rel8_64_ECX | Code::Loope_rel8_64_ECX | Code::Loopne_rel8_64_ECX
-        )
+        || matches!(i.code(), Code::Loop_rel8_64_ECX | Code::Loope_rel8_64_ECX | Code::Loopne_rel8_64_ECX)
 }
 
 fn condition(cc: ConditionCode) -> u8 {
@@ -413,8 +423,16 @@ fn flag_use(i: &Instruction) -> FlagUse {
     let written = i.rflags_modified() & ARITH;
     let by_count = matches!(
         i.mnemonic(),
-        Mnemonic::Rol | Mnemonic::Ror | Mnemonic::Rcl | Mnemonic::Rcr | Mnemonic::Shl | Mnemonic::Sal | Mnemonic::Shr
-            | Mnemonic::Sar | Mnemonic::Shld | Mnemonic::Shrd
+        Mnemonic::Rol
+            | Mnemonic::Ror
+            | Mnemonic::Rcl
+            | Mnemonic::Rcr
+            | Mnemonic::Shl
+            | Mnemonic::Sal
+            | Mnemonic::Shr
+            | Mnemonic::Sar
+            | Mnemonic::Shld
+            | Mnemonic::Shrd
     );
     // A count of zero leaves the flags alone, and so does a REP with RCX = 0.
     // Flags that these leave undefined stay as they were (docs/deviations.md), so the ones before them still count.
@@ -440,7 +458,12 @@ fn may_fault(i: &Instruction) -> bool {
         || Operation::of(i.mnemonic()) == Operation::Invalid
         || matches!(
             i.mnemonic(),
-            Mnemonic::Cpuid | Mnemonic::Rdtsc | Mnemonic::Rdtscp | Mnemonic::Rdrand | Mnemonic::Rdseed | Mnemonic::Pause
+            Mnemonic::Cpuid
+                | Mnemonic::Rdtsc
+                | Mnemonic::Rdtscp
+                | Mnemonic::Rdrand
+                | Mnemonic::Rdseed
+                | Mnemonic::Pause
         )
         || (0..i.op_count()).any(|at| i.op_kind(at) == OpKind::Register && !i.op_register(at).is_gpr())
 }

@@ -53,7 +53,9 @@ macro_rules! width {
             #[inline(always)]
             unsafe fn set(cpu: *mut Cpu, reg: u8, value: Self) {
                 // SAFETY: as for `get`.
-                unsafe { cpu.cast::<u8>().add(usize::from(reg)).cast::<$stored>().write_unaligned(<$stored>::from(value)) }
+                unsafe {
+                    cpu.cast::<u8>().add(usize::from(reg)).cast::<$stored>().write_unaligned(<$stored>::from(value))
+                }
             }
         }
     };

@@ -1,6 +1,11 @@
 //! What the SDM says about faults, their delivery, and REP, on hand-assembled code.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation, reason = "a test panics when it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "a test panics when it fails"
+)]
 
 use std::ops::ControlFlow;
 

@@ -126,11 +126,7 @@ impl fmt::Display for Event {
             Event::Transfer { pages, bytes } => {
                 write!(f, "state transfer: {pages} pages, {} KiB", bytes / 1024)
             }
-            Event::Protected {
-                backup,
-                last_entry,
-                pause,
-            } => write!(
+            Event::Protected { backup, last_entry, pause } => write!(
                 f,
                 "protected by backup {backup:016x} from entry {last_entry} (the guest paused {:.1} ms)",
                 pause.as_secs_f64() * 1e3
@@ -140,45 +136,19 @@ impl fmt::Display for Event {
             }
             Event::BackupLost { reason } => write!(f, "backup lost: {reason}"),
             Event::Alone { generation } => {
-                write!(
-                    f,
-                    "NOT PROTECTED: running alone, generation {generation}, until a backup joins"
-                )
+                write!(f, "NOT PROTECTED: running alone, generation {generation}, until a backup joins")
             }
             Event::ArbiterUnreachable { generation, reason } => {
-                write!(
-                    f,
-                    "waiting for the arbiter (generation {generation}): {reason}"
-                )
+                write!(f, "waiting for the arbiter (generation {generation}): {reason}")
             }
             Event::Waiting { reason } => write!(f, "waiting for a primary: {reason}"),
-            Event::Following {
-                generation,
-                primary,
-                last_entry,
-            } => {
-                write!(
-                    f,
-                    "backup of {primary:016x}, generation {generation}, following from entry {last_entry}"
-                )
+            Event::Following { generation, primary, last_entry } => {
+                write!(f, "backup of {primary:016x}, generation {generation}, following from entry {last_entry}")
             }
-            Event::Suspected {
-                reason,
-                held,
-                behind,
-            } => {
-                write!(
-                    f,
-                    "primary lost: {reason}; log held up to entry {held}, {behind} still to replay"
-                )
+            Event::Suspected { reason, held, behind } => {
+                write!(f, "primary lost: {reason}; log held up to entry {held}, {behind} still to replay")
             }
-            Event::TookOver {
-                generation,
-                position,
-                released,
-                reissued,
-                took,
-            } => write!(
+            Event::TookOver { generation, position, released, reissued, took } => write!(
                 f,
                 "TOOK OVER: generation {generation}, at instruction {position}, {released} outputs were out, \
                  {reissued} reissued, {:.1} ms after suspicion",
@@ -188,21 +158,12 @@ impl fmt::Display for Event {
             Event::Storage { reason } => write!(f, "storage trouble, trying again: {reason}"),
             Event::Halted { reason } => write!(f, "halted: {reason}"),
             Event::PoweredOff { power: None } => write!(f, "the guest is off"),
-            Event::PoweredOff {
-                power: Some(Power::Off { code }),
-            } => {
+            Event::PoweredOff { power: Some(Power::Off { code }) } => {
                 write!(f, "the guest switched itself off, exit code {code}")
             }
-            Event::PoweredOff {
-                power: Some(Power::TripleFault),
-            } => write!(f, "the guest died of a triple fault"),
-            Event::PoweredOff {
-                power: Some(Power::Dead),
-            } => {
-                write!(
-                    f,
-                    "the guest halted with interrupts off: nothing can wake it"
-                )
+            Event::PoweredOff { power: Some(Power::TripleFault) } => write!(f, "the guest died of a triple fault"),
+            Event::PoweredOff { power: Some(Power::Dead) } => {
+                write!(f, "the guest halted with interrupts off: nothing can wake it")
             }
             Event::Detached => write!(f, "stopped by the operator"),
         }

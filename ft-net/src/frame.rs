@@ -61,23 +61,13 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FrameError::Magic { found } => {
-                write!(
-                    f,
-                    "the peer does not speak the ftemu protocol (it began with {})",
-                    found.escape_ascii()
-                )
+                write!(f, "the peer does not speak the ftemu protocol (it began with {})", found.escape_ascii())
             }
             FrameError::Version { theirs } => {
-                write!(
-                    f,
-                    "the peer speaks protocol version {theirs}, this is version {VERSION}: use the same ftemu"
-                )
+                write!(f, "the peer speaks protocol version {theirs}, this is version {VERSION}: use the same ftemu")
             }
             FrameError::Reserved => write!(f, "a reserved field of a frame is not zero"),
-            FrameError::Length { bytes } => write!(
-                f,
-                "a frame of {bytes} bytes is longer than {BODY_BYTES_MAX}"
-            ),
+            FrameError::Length { bytes } => write!(f, "a frame of {bytes} bytes is longer than {BODY_BYTES_MAX}"),
             FrameError::Checksum => write!(f, "a frame was damaged on the way (CRC)"),
             FrameError::Body { reason } => write!(f, "a frame holds no message: {reason}"),
         }
@@ -99,24 +89,7 @@ pub struct Header {
 /// # Errors
 /// Everything but [`FrameError::Checksum`] and [`FrameError::Body`].
 pub fn parse_header(header: &[u8; HEADER_BYTES]) -> Result<Header, FrameError> {
-    let [
-        m0,
-        m1,
-        m2,
-        m3,
-        v0,
-        v1,
-        r0,
-        r1,
-        l0,
-        l1,
-        l2,
-        l3,
-        c0,
-        c1,
-        c2,
-        c3,
-    ] = *header;
+    let [m0, m1, m2, m3, v0, v1, r0, r1, l0, l1, l2, l3, c0, c1, c2, c3] = *header;
     let found = [m0, m1, m2, m3];
     if found != MAGIC {
         return Err(FrameError::Magic { found });
@@ -132,10 +105,7 @@ pub fn parse_header(header: &[u8; HEADER_BYTES]) -> Result<Header, FrameError> {
     if bytes > BODY_BYTES_MAX {
         return Err(FrameError::Length { bytes });
     }
-    Ok(Header {
-        bytes,
-        crc: u32::from_le_bytes([c0, c1, c2, c3]),
-    })
+    Ok(Header { bytes, crc: u32::from_le_bytes([c0, c1, c2, c3]) })
 }
 
 /// Takes a message out of the body that belongs to `header`.
@@ -146,9 +116,7 @@ pub fn parse_body(header: Header, body: &[u8]) -> Result<Message, FrameError> {
     if body.len() != header.bytes || crc32fast::hash(body) != header.crc {
         return Err(FrameError::Checksum);
     }
-    codec::decode(body).map_err(|error| FrameError::Body {
-        reason: error.to_string(),
-    })
+    codec::decode(body).map_err(|error| FrameError::Body { reason: error.to_string() })
 }
 
 /// A message as a frame.
@@ -230,11 +198,7 @@ mod tests {
     use super::*;
     use crate::message::{Ack, Bye};
 
-    const ACK: Message = Message::Ack(Ack {
-        received: 300,
-        replayed: 2,
-        retired: 1,
-    });
+    const ACK: Message = Message::Ack(Ack { received: 300, replayed: 2, retired: 1 });
 
     #[rustfmt::skip]
     const ACK_FRAME: &[u8] = &[
@@ -262,41 +226,28 @@ mod tests {
     fn a_cut_anywhere_is_an_end_of_stream() {
         for len in 0..ACK_FRAME.len() {
             let error = read(&mut &ACK_FRAME[..len]).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "the connection was closed",
-                "cut at {len}"
-            );
+            assert_eq!(error.to_string(), "the connection was closed", "cut at {len}");
         }
     }
 
     #[test]
     fn strangers_are_told_apart() {
         let http = read(&mut &b"GET / HTTP/1.1\r\n\r\n"[..]).unwrap_err();
-        assert_eq!(
-            http.to_string(),
-            "the peer does not speak the ftemu protocol (it began with GET )"
-        );
+        assert_eq!(http.to_string(), "the peer does not speak the ftemu protocol (it began with GET )");
         let mut frame = ACK_FRAME.to_vec();
         frame[4] = 9;
         let version = read(&mut &frame[..]).unwrap_err();
         assert!(version.to_string().contains("version 9"), "{version}");
         let mut huge = ACK_FRAME.to_vec();
         huge[8..12].fill(0xff);
-        assert!(matches!(
-            read(&mut &huge[..]),
-            Err(ReadError::Frame(FrameError::Length { .. }))
-        ));
+        assert!(matches!(read(&mut &huge[..]), Err(ReadError::Frame(FrameError::Length { .. }))));
     }
 
     #[test]
     fn every_variant_keeps_its_number() {
         let bye = encode(&Message::Bye(Bye::PowerOff { outputs: 5 }));
         assert_eq!(bye[HEADER_BYTES..], [9, 0, 5]);
-        let input = Message::ClientInput {
-            seq: 1,
-            bytes: b"hi".to_vec(),
-        };
+        let input = Message::ClientInput { seq: 1, bytes: b"hi".to_vec() };
         assert_eq!(encode(&input)[HEADER_BYTES..], [11, 1, 2, b'h', b'i']);
     }
 }

@@ -47,10 +47,7 @@ impl fmt::Display for SharedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SharedError::Name { name } => {
-                write!(
-                    f,
-                    "{name:?} cannot be the name of a run: use letters, digits, '-', '_' and '.'"
-                )
+                write!(f, "{name:?} cannot be the name of a run: use letters, digits, '-', '_' and '.'")
             }
             SharedError::Io { doing, path, error } => {
                 write!(f, "cannot {doing} {}: {error}", path.display())
@@ -100,9 +97,7 @@ impl Shared {
     pub fn open(root: &Path, name: &str) -> Result<Self, SharedError> {
         let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || name.starts_with('.') || !name.chars().all(usable) {
-            return Err(SharedError::Name {
-                name: name.to_owned(),
-            });
+            return Err(SharedError::Name { name: name.to_owned() });
         }
         let dir = root.join(name);
         fs::create_dir_all(&dir).map_err(io_error("create the shared directory", &dir))?;
@@ -145,8 +140,7 @@ impl Shared {
     /// The claim of a generation.
     #[must_use]
     pub fn generation_path(&self, instance: u64, generation: u64) -> PathBuf {
-        self.dir
-            .join(format!("generation-{instance:016x}-{generation}"))
+        self.dir.join(format!("generation-{instance:016x}-{generation}"))
     }
 
     /// Id of the current run; `None`: there is none, or its storage is not there.
@@ -226,10 +220,7 @@ impl Shared {
         let mut living = Vec::new();
         for path in self.files()? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let Some(Ok(replica)) = name
-                .strip_prefix("alive-")
-                .map(|id| u64::from_str_radix(id, 16))
-            else {
+            let Some(Ok(replica)) = name.strip_prefix("alive-").map(|id| u64::from_str_radix(id, 16)) else {
                 continue;
             };
             match File::open(&path).map(|file| file.try_lock()) {
@@ -265,10 +256,7 @@ impl Shared {
     /// # Errors
     /// If the directory is not writable.
     pub fn publish(&self, at: &ServingAt) -> Result<(), SharedError> {
-        let text = format!(
-            "{:016x} {:016x} {} {}\n",
-            at.instance, at.replica, at.generation, at.address
-        );
+        let text = format!("{:016x} {:016x} {} {}\n", at.instance, at.replica, at.generation, at.address);
         self.replace("serving", &text)
     }
 
@@ -283,9 +271,7 @@ impl Shared {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("read", &path)(error)),
         };
-        parse_serving(&text)
-            .map(Some)
-            .ok_or(SharedError::Malformed { path })
+        parse_serving(&text).map(Some).ok_or(SharedError::Malformed { path })
     }
 
     /// Takes back what [`Self::publish`] said, if it was said by `replica`.
@@ -298,11 +284,7 @@ impl Shared {
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, SharedError> {
-        let list = || {
-            fs::read_dir(&self.dir)?
-                .map(|entry| Ok(entry?.path()))
-                .collect::<io::Result<Vec<_>>>()
-        };
+        let list = || fs::read_dir(&self.dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
         let mut files = list().map_err(io_error("read the shared directory", &self.dir))?;
         files.sort();
         Ok(files)
@@ -354,12 +336,7 @@ fn parse_serving(text: &str) -> Option<ServingAt> {
     let mut hex = || u64::from_str_radix(words.next()?, 16).ok();
     let (instance, replica) = (hex()?, hex()?);
     let generation = words.next()?.parse().ok()?;
-    Some(ServingAt {
-        instance,
-        replica,
-        generation,
-        address: words.next()?.to_owned(),
-    })
+    Some(ServingAt { instance, replica, generation, address: words.next()?.to_owned() })
 }
 
 fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SharedError {
@@ -382,27 +359,18 @@ mod tests {
         let (_root, shared) = shared();
         assert_eq!(shared.instance().unwrap(), None);
         let alive = shared.begin_run(1, 10).unwrap();
-        assert!(matches!(
-            shared.begin_run(2, 11),
-            Err(SharedError::Running { replica: 10 })
-        ));
+        assert!(matches!(shared.begin_run(2, 11), Err(SharedError::Running { replica: 10 })));
         let backup = shared.announce(12).unwrap();
         assert_eq!(shared.living().unwrap(), [10, 12]);
         drop(alive);
-        assert!(matches!(
-            shared.begin_run(2, 11),
-            Err(SharedError::Running { replica: 12 })
-        ));
+        assert!(matches!(shared.begin_run(2, 11), Err(SharedError::Running { replica: 12 })));
         drop(backup);
         fs::write(shared.console_path(), "said").unwrap();
         fs::write(shared.generation_path(1, 1), "x").unwrap();
         let _alive = shared.begin_run(2, 11).unwrap();
         assert_eq!(shared.instance().unwrap(), Some(2));
         assert_eq!(fs::read_to_string(shared.console_path()).unwrap(), "");
-        assert_eq!(
-            fs::read_to_string(shared.dir().join("console.previous")).unwrap(),
-            "said"
-        );
+        assert_eq!(fs::read_to_string(shared.dir().join("console.previous")).unwrap(), "said");
         assert_eq!(shared.generations(1).unwrap(), []);
     }
 
@@ -410,12 +378,7 @@ mod tests {
     fn who_serves_is_found_and_forgotten() {
         let (_root, shared) = shared();
         assert_eq!(shared.serving().unwrap(), None);
-        let at = ServingAt {
-            instance: 1,
-            replica: 2,
-            generation: 3,
-            address: "127.0.0.1:4".to_owned(),
-        };
+        let at = ServingAt { instance: 1, replica: 2, generation: 3, address: "127.0.0.1:4".to_owned() };
         shared.publish(&at).unwrap();
         assert_eq!(shared.serving().unwrap(), Some(at));
         shared.retract(9);
@@ -423,10 +386,7 @@ mod tests {
         shared.retract(2);
         assert_eq!(shared.serving().unwrap(), None);
         fs::write(shared.dir().join("serving"), "nonsense").unwrap();
-        assert!(matches!(
-            shared.serving(),
-            Err(SharedError::Malformed { .. })
-        ));
+        assert!(matches!(shared.serving(), Err(SharedError::Malformed { .. })));
     }
 
     #[test]
@@ -446,13 +406,7 @@ mod tests {
     #[test]
     fn names_stay_inside_the_root() {
         for name in ["", ".", "..", "a/b", "a\\b", "/tmp", "ü"] {
-            assert!(
-                matches!(
-                    Shared::open(Path::new("/nonexistent"), name),
-                    Err(SharedError::Name { .. })
-                ),
-                "{name}"
-            );
+            assert!(matches!(Shared::open(Path::new("/nonexistent"), name), Err(SharedError::Name { .. })), "{name}");
         }
     }
 }

@@ -22,19 +22,11 @@ fn ms(n: u64) -> Time {
 }
 
 fn config() -> Config {
-    Config {
-        log_bytes_max: 1000,
-        ..Config::new(RUN, 1)
-    }
+    Config { log_bytes_max: 1000, ..Config::new(RUN, 1) }
 }
 
 fn hello(instance: u64, role: Role) -> Message {
-    Message::Hello(Hello {
-        instance,
-        replica: 2,
-        generation: 1,
-        role,
-    })
+    Message::Hello(Hello { instance, replica: 2, generation: 1, role })
 }
 
 fn byte(offset: u64) -> Output {
@@ -46,11 +38,7 @@ fn sent(mut poll: impl FnMut() -> Option<Transmit>) -> Vec<Transmit> {
 }
 
 fn ack(received: u64, replayed: u64) -> Message {
-    Message::Ack(Ack {
-        received,
-        replayed,
-        retired: 0,
-    })
+    Message::Ack(Ack { received, replayed, retired: 0 })
 }
 
 /// A primary at 0 ms whose backup has the machine, nothing logged yet.
@@ -78,10 +66,7 @@ fn following() -> Backup {
             backup.handle_message(ms(0), conn, message);
         }
     }
-    assert!(
-        std::iter::from_fn(|| backup.poll_event())
-            .any(|event| matches!(event, Event::Following { .. }))
-    );
+    assert!(std::iter::from_fn(|| backup.poll_event()).any(|event| matches!(event, Event::Following { .. })));
     backup
 }
 
@@ -99,16 +84,7 @@ fn an_output_waits_for_the_acknowledgement_of_its_entry() {
 
 #[test]
 fn without_the_rule_it_does_not_wait() {
-    let mut primary = Primary::new(
-        Config {
-            output_rule: false,
-            ..config()
-        },
-        ms(0),
-        1,
-        0,
-        Outputs::new(0),
-    );
+    let mut primary = Primary::new(Config { output_rule: false, ..config() }, ms(0), 1, 0, Outputs::new(0));
     primary.handle_connect(ms(0), PEER);
     primary.handle_message(ms(0), PEER, hello(RUN, Role::Backup));
     primary.end_state(vec![], Duration::ZERO);
@@ -119,32 +95,14 @@ fn without_the_rule_it_does_not_wait() {
 
 #[test]
 fn a_primary_that_was_paused_asks_before_it_speaks() {
-    for (answer, speaks) in [
-        (Answer::Free, true),
-        (
-            Answer::Held {
-                holder: "b".to_owned(),
-            },
-            false,
-        ),
-    ] {
+    for (answer, speaks) in [(Answer::Free, true), (Answer::Held { holder: "b".to_owned() }, false)] {
         let mut primary = protected();
         primary.log(ms(1), 1, 1, vec![], 0);
         primary.output(1, 1, byte(0));
         primary.handle_message(ms(2000), PEER, ack(1, 1));
-        assert_eq!(
-            primary.poll_release(),
-            None,
-            "acknowledged, but perhaps long ago"
-        );
+        assert_eq!(primary.poll_release(), None, "acknowledged, but perhaps long ago");
         assert_eq!(primary.poll_ask(ms(2000)), Some(Ask::Exists(2)));
-        primary.handle_answer(
-            ms(2001),
-            Ask::Exists(2),
-            Answer::Unreachable {
-                reason: String::new(),
-            },
-        );
+        primary.handle_answer(ms(2001), Ask::Exists(2), Answer::Unreachable { reason: String::new() });
         assert_eq!(primary.poll_release(), None);
         assert_eq!(primary.poll_ask(ms(2400)), Some(Ask::Exists(2)));
         primary.handle_answer(ms(2401), Ask::Exists(2), answer);
@@ -205,14 +163,8 @@ fn strangers_are_turned_away_and_nothing_else_happens() {
     };
     assert!(refused(&mut primary, hello(RUN + 1, Role::Backup)));
     assert!(refused(&mut primary, hello(RUN, Role::Primary)));
-    assert!(
-        refused(&mut primary, hello(RUN, Role::Backup)),
-        "one backup at a time"
-    );
-    assert!(
-        !refused(&mut primary, ack(9, 9)),
-        "closed without an answer"
-    );
+    assert!(refused(&mut primary, hello(RUN, Role::Backup)), "one backup at a time");
+    assert!(!refused(&mut primary, ack(9, 9)), "closed without an answer");
     assert!(primary.protected());
     primary.handle_message(ms(2), PEER, ack(9, 9));
     assert!(!primary.protected(), "it acknowledged what was never sent");
@@ -228,12 +180,7 @@ fn a_silent_primary_is_suspected_and_a_claim_is_never_taken_back() {
     backup.handle_tick(ms(1000));
     assert_eq!(backup.poll_ask(ms(1000)), Some(Ask::Claim(2)));
     assert!(sent(|| backup.poll_transmit()).contains(&Transmit::Close(PEER)));
-    let beat = Message::Heartbeat {
-        generation: 1,
-        last_entry: 0,
-        released: 0,
-        clock_ns: 0,
-    };
+    let beat = Message::Heartbeat { generation: 1, last_entry: 0, released: 0, clock_ns: 0 };
     backup.handle_message(ms(1001), PEER, beat);
     assert!(backup.take_over(ms(1002)).is_none(), "not won yet");
     backup.handle_answer(ms(1003), Ask::Claim(2), Answer::Won);
@@ -259,17 +206,8 @@ fn a_power_off_is_not_a_failure() {
 #[test]
 fn a_log_with_a_hole_is_not_followed() {
     let mut backup = following();
-    let log = Message::Log {
-        first: 2,
-        last: 2,
-        released: 0,
-        clock_ns: 0,
-        bytes: vec![],
-    };
+    let log = Message::Log { first: 2, last: 2, released: 0, clock_ns: 0, bytes: vec![] };
     backup.handle_message(ms(1), PEER, log);
     let events: Vec<Event> = std::iter::from_fn(|| backup.poll_event()).collect();
-    assert!(
-        matches!(events[..], [Event::BadPeer { .. }, Event::Suspected { .. }]),
-        "{events:?}"
-    );
+    assert!(matches!(events[..], [Event::BadPeer { .. }, Event::Suspected { .. }]), "{events:?}");
 }

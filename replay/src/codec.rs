@@ -16,10 +16,7 @@ use serde::de::DeserializeOwned;
 pub const ENCODED_BYTES_MAX: usize = 16 << 20;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<ENCODED_BYTES_MAX>> =
-    bincode::config::standard()
-        .with_little_endian()
-        .with_variable_int_encoding()
-        .with_limit::<ENCODED_BYTES_MAX>();
+    bincode::config::standard().with_little_endian().with_variable_int_encoding().with_limit::<ENCODED_BYTES_MAX>();
 
 /// Bytes that are not the encoding of the expected value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +42,7 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
         Ok(bytes) => bytes,
         Err(error) => panic!("{} cannot be encoded: {error}", std::any::type_name::<T>()),
     };
-    assert!(
-        bytes.len() <= ENCODED_BYTES_MAX,
-        "{} of {} bytes is too long",
-        std::any::type_name::<T>(),
-        bytes.len()
-    );
+    assert!(bytes.len() <= ENCODED_BYTES_MAX, "{} of {} bytes is too long", std::any::type_name::<T>(), bytes.len());
     bytes
 }
 
@@ -60,14 +52,10 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 /// If `bytes` ends early, goes on after the value, or is not the encoding of a `T`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let (value, used) =
-        bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|error| CodecError {
-            what: error.to_string(),
-        })?;
+        bincode::serde::decode_from_slice(bytes, CONFIG).map_err(|error| CodecError { what: error.to_string() })?;
     match bytes.len() - used {
         0 => Ok(value),
-        left => Err(CodecError {
-            what: format!("{left} bytes left over at offset {used}"),
-        }),
+        left => Err(CodecError { what: format!("{left} bytes left over at offset {used}") }),
     }
 }
 
@@ -144,45 +132,26 @@ mod tests {
 
     #[test]
     fn the_doors_of_the_machine_have_these_bytes() {
-        let input = emu::Input::Console {
-            client: 1,
-            seq: 2,
-            bytes: b"hi".to_vec(),
-        };
+        let input = emu::Input::Console { client: 1, seq: 2, bytes: b"hi".to_vec() };
         assert_eq!(encode(&input), [1, 1, 2, 2, b'h', b'i']);
         assert_eq!(encode(&emu::Input::Clock { ns: 9 }), [0, 9]);
         assert_eq!(encode(&emu::Input::Control(emu::Control::PowerOff)), [2, 0]);
-        assert_eq!(
-            encode(&emu::Output::Console {
-                offset: 3,
-                byte: b'x'
-            }),
-            [0, 3, b'x']
-        );
-        assert_eq!(
-            encode(&emu::Output::Power(emu::Power::Off { code: 4 })),
-            [1, 0, 4]
-        );
+        assert_eq!(encode(&emu::Output::Console { offset: 3, byte: b'x' }), [0, 3, b'x']);
+        assert_eq!(encode(&emu::Output::Power(emu::Power::Off { code: 4 })), [1, 0, 4]);
         assert_eq!(encode(&emu::Position { retired: 5, rep: 6 }), [5, 6]);
     }
 
     #[test]
     fn a_cut_anywhere_is_an_error() {
         for len in 0..SAMPLE_BYTES.len() {
-            assert!(
-                decode::<Sample>(&SAMPLE_BYTES[..len]).is_err(),
-                "cut at {len}"
-            );
+            assert!(decode::<Sample>(&SAMPLE_BYTES[..len]).is_err(), "cut at {len}");
         }
     }
 
     #[test]
     fn bytes_left_over_are_an_error() {
         let error = decode::<u8>(&[1, 2]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "not a valid encoding: 1 bytes left over at offset 1"
-        );
+        assert_eq!(error.to_string(), "not a valid encoding: 1 bytes left over at offset 1");
     }
 
     #[test]

@@ -51,22 +51,10 @@ pub struct Divergence {
 }
 
 impl Divergence {
-    pub(crate) fn new(
-        machine: &Machine,
-        entry: u64,
-        expected: Option<Entry>,
-        happened: Happened,
-    ) -> Self {
+    pub(crate) fn new(machine: &Machine, entry: u64, expected: Option<Entry>, happened: Happened) -> Self {
         let cpu = Box::new(machine.state().cpu);
         let code = machine.peek(cpu.rip, 15);
-        Self {
-            at: machine.position(),
-            entry,
-            expected,
-            happened,
-            cpu,
-            code,
-        }
+        Self { at: machine.position(), entry, expected, happened, cpu, code }
     }
 }
 
@@ -87,11 +75,7 @@ impl fmt::Display for Happened {
 
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "the machine left its log at instruction {} (entry {})",
-            self.at, self.entry
-        )?;
+        writeln!(f, "the machine left its log at instruction {} (entry {})", self.at, self.entry)?;
         match &self.expected {
             Some(entry) => writeln!(f, "  the log says:    {} at {}", entry.event, entry.at)?,
             None => writeln!(f, "  the log says:    nothing more")?,
@@ -102,22 +86,14 @@ impl fmt::Display for Divergence {
             write!(f, " {byte:02x}")?;
         }
         const NAMES: [&str; 16] = [
-            "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",
-            "r12", "r13", "r14", "r15",
+            "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+            "r15",
         ];
         for (i, (name, value)) in NAMES.iter().zip(self.cpu.gpr).enumerate() {
             let separator = if i % 4 == 0 { "\n  " } else { "  " };
             write!(f, "{separator}{name:<3} {value:016x}")?;
         }
-        write!(
-            f,
-            "\n  rflags {:x}  cr0 {:x}  cr2 {:x}",
-            self.cpu.rflags, self.cpu.cr0, self.cpu.cr2
-        )?;
-        write!(
-            f,
-            "  cr3 {:x}  cr4 {:x}  efer {:x}",
-            self.cpu.cr3, self.cpu.cr4, self.cpu.msr.efer
-        )
+        write!(f, "\n  rflags {:x}  cr0 {:x}  cr2 {:x}", self.cpu.rflags, self.cpu.cr0, self.cpu.cr2)?;
+        write!(f, "  cr3 {:x}  cr4 {:x}  efer {:x}", self.cpu.cr3, self.cpu.cr4, self.cpu.msr.efer)
     }
 }

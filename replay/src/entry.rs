@@ -83,15 +83,9 @@ impl fmt::Display for Event {
             Self::Random(bits) => write!(f, "random answer {bits:#018x}"),
             Self::Input(Input::Clock { ns }) => write!(f, "clock input {ns} ns"),
             Self::Input(Input::Console { client, seq, bytes }) => {
-                write!(
-                    f,
-                    "console input {seq} of client {client:x}: \"{}\"",
-                    bytes.escape_ascii()
-                )
+                write!(f, "console input {seq} of client {client:x}: \"{}\"", bytes.escape_ascii())
             }
-            Self::Input(Input::Control(Control::PowerOff)) => {
-                f.write_str("control input power-off")
-            }
+            Self::Input(Input::Control(Control::PowerOff)) => f.write_str("control input power-off"),
             Self::Interrupt { vector } => write!(f, "interrupt {vector:#04x}"),
             Self::Output { number, check } => write!(f, "output {number}: {check}"),
             Self::Digest(digest) => write!(f, "digest {digest:032x}"),

@@ -39,13 +39,7 @@ impl<L: Live> Recorder<L> {
     /// A recorder for `machine`, whose first entry has the number `next_entry` (1 at the beginning of a log).
     pub fn new(live: L, machine: &Machine, next_entry: u64) -> Self {
         let (encoder, clock_ns) = (SegmentEncoder::new(next_entry), machine.clock_ns());
-        Self {
-            live,
-            encoder,
-            ready: VecDeque::new(),
-            clock_ns,
-            last: None,
-        }
+        Self { live, encoder, ready: VecDeque::new(), clock_ns, last: None }
     }
 
     /// Runs the machine.

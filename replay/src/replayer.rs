@@ -53,16 +53,8 @@ pub struct GapError {
 impl fmt::Display for GapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.due == self.came {
-            true => write!(
-                f,
-                "entry {} lies before the entry that it follows",
-                self.came
-            ),
-            false => write!(
-                f,
-                "entry {} came when entry {} was due",
-                self.came, self.due
-            ),
+            true => write!(f, "entry {} lies before the entry that it follows", self.came),
+            false => write!(f, "entry {} came when entry {} was due", self.came, self.due),
         }
     }
 }
@@ -120,29 +112,17 @@ impl Replayer {
     /// If they do not; nothing is taken then.
     pub fn push(&mut self, segment: EntriesSegment) -> Result<(), GapError> {
         let due = self.next + self.held.len() as u64;
-        let in_order = segment
-            .entries
-            .first()
-            .is_none_or(|entry| entry.at >= self.last)
+        let in_order = segment.entries.first().is_none_or(|entry| entry.at >= self.last)
             && segment.entries.is_sorted_by_key(|entry| entry.at);
         if segment.first != due || !in_order {
-            return Err(GapError {
-                due,
-                came: segment.first,
-            });
+            return Err(GapError { due, came: segment.first });
         }
         for (number, entry) in (due..).zip(segment.entries) {
             self.last = entry.at;
             if entry.event.is_between_instructions() && !self.off {
                 self.stops.push_back(number);
             }
-            self.off |= matches!(
-                entry.event,
-                Event::Output {
-                    check: OutputCheck::Power(_),
-                    ..
-                }
-            );
+            self.off |= matches!(entry.event, Event::Output { check: OutputCheck::Power(_), .. });
             self.held.push_back(entry);
         }
         Ok(())
@@ -215,10 +195,7 @@ impl Replayer {
         let last = self.held.back()?.at;
         // Whatever happens next at the last entry, be it an instruction, one iteration of a REP or an interrupt, leads here
         // or beyond.
-        let after = Position {
-            retired: last.retired,
-            rep: last.rep.saturating_add(1),
-        };
+        let after = Position { retired: last.retired, rep: last.rep.saturating_add(1) };
         Some(self.stop().unwrap_or(after))
     }
 
@@ -239,8 +216,7 @@ impl Replayer {
             let number = self.consume();
             self.stops.pop_front_if(|&mut stop| stop == number);
         }
-        let passed = self.held.front().is_some_and(|entry| entry.at < at)
-            || self.stop().is_some_and(|stop| stop <= at);
+        let passed = self.held.front().is_some_and(|entry| entry.at < at) || self.stop().is_some_and(|stop| stop <= at);
         match passed {
             true => Err(self.divergence(machine, Happened::Passed)),
             false => Ok(()),
@@ -258,10 +234,7 @@ impl Replayer {
     /// The first entry held, if it is at `at`.
     #[inline]
     fn due(&self, at: Position) -> Option<&Event> {
-        self.held
-            .front()
-            .filter(|entry| entry.at == at)
-            .map(|entry| &entry.event)
+        self.held.front().filter(|entry| entry.at == at).map(|entry| &entry.event)
     }
 
     fn diverged(&self, machine: &Machine, happened: Happened) -> ReplayStop {
@@ -269,12 +242,7 @@ impl Replayer {
     }
 
     fn divergence(&self, machine: &Machine, happened: Happened) -> Box<Divergence> {
-        Box::new(Divergence::new(
-            machine,
-            self.next,
-            self.held.front().cloned(),
-            happened,
-        ))
+        Box::new(Divergence::new(machine, self.next, self.held.front().cloned(), happened))
     }
 
     /// Hands the machine over to the live world, all entries being replayed; their numbers go on.
@@ -311,22 +279,14 @@ impl Door for Replayer {
     fn output(&mut self, at: Position, number: u64, output: Output) -> ControlFlow<()> {
         let (own_number, own_check) = (number, OutputCheck::from(output));
         match self.due(at) {
-            Some(&Event::Output { number, check })
-                if (number, check) == (own_number, own_check) => {}
+            Some(&Event::Output { number, check }) if (number, check) == (own_number, own_check) => {}
             _ => {
-                self.happened = Some(Happened::Output {
-                    number,
-                    check: own_check,
-                });
+                self.happened = Some(Happened::Output { number, check: own_check });
                 return ControlFlow::Break(());
             }
         }
         let entry = self.consume();
-        self.emitted.push_back(Emitted {
-            number,
-            output,
-            entry,
-        });
+        self.emitted.push_back(Emitted { number, output, entry });
         ControlFlow::Continue(())
     }
 

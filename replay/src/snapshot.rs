@@ -12,8 +12,8 @@ use emu::{Machine, MachineConfig, MachineError, MachineState, Position};
 
 use crate::codec::{self, CodecError};
 use crate::log::{
-    LogError, LogHeader, LogItem, LogReader, LogWriter, PAGE_BYTES, PAGES_IN_SEGMENT_MAX,
-    PageImage, StateSegment, Totals, encode_pages,
+    LogError, LogHeader, LogItem, LogReader, LogWriter, PAGE_BYTES, PAGES_IN_SEGMENT_MAX, PageImage, StateSegment,
+    Totals, encode_pages,
 };
 
 /// Why a snapshot gives no machine.
@@ -45,10 +45,7 @@ impl fmt::Display for SnapshotError {
             Self::Codec(error) => write!(f, "the state of the machine is {error}"),
             Self::Page { pfn, count } => write!(f, "page {pfn} of a machine of {count} pages"),
             Self::Misplaced { machine, log } => {
-                write!(
-                    f,
-                    "the state of a machine at {machine} stands where {log} is meant"
-                )
+                write!(f, "the state of a machine at {machine} stands where {log} is meant")
             }
             Self::Machine(error) => error.fmt(f),
         }
@@ -75,12 +72,7 @@ impl Snapshot {
     #[must_use]
     pub fn capture(machine: &Machine, next_entry: u64) -> Self {
         let pages = nonzero_pages(machine).map(|pfn| (pfn, Box::new(*machine.page(pfn))));
-        Self {
-            config: *machine.config(),
-            state: machine.state(),
-            next_entry,
-            pages: pages.collect(),
-        }
+        Self { config: *machine.config(), state: machine.state(), next_entry, pages: pages.collect() }
     }
 
     /// Makes the machine.
@@ -88,8 +80,7 @@ impl Snapshot {
     /// # Errors
     /// If this host or version cannot, or a page lies beyond its RAM.
     pub fn restore(&self) -> Result<Machine, SnapshotError> {
-        let mut machine =
-            Machine::restore(self.config, &self.state).map_err(SnapshotError::Machine)?;
+        let mut machine = Machine::restore(self.config, &self.state).map_err(SnapshotError::Machine)?;
         let count = machine.page_count();
         for (&pfn, data) in &self.pages {
             if pfn >= count {
@@ -112,13 +103,9 @@ impl Snapshot {
                 Some(LogItem::Pages(pages)) => assembler.pages(pages),
                 Some(LogItem::State(state)) => {
                     let corrupt = |what| LogError::Corrupt { offset, what };
-                    let snapshot = assembler
-                        .finish(state)
-                        .map_err(|error| corrupt(error.to_string()))?;
+                    let snapshot = assembler.finish(state).map_err(|error| corrupt(error.to_string()))?;
                     if codec::encode(&snapshot.config) != reader.header().config {
-                        return Err(corrupt(
-                            "a machine that the header does not describe".into(),
-                        ));
+                        return Err(corrupt("a machine that the header does not describe".into()));
                     }
                     return Ok(snapshot);
                 }
@@ -153,17 +140,9 @@ impl Assembler {
         let (config, state): (MachineConfig, MachineState) =
             codec::decode(&segment.encoded).map_err(SnapshotError::Codec)?;
         if state.position != segment.at {
-            return Err(SnapshotError::Misplaced {
-                machine: state.position,
-                log: segment.at,
-            });
+            return Err(SnapshotError::Misplaced { machine: state.position, log: segment.at });
         }
-        Ok(Snapshot {
-            config,
-            state,
-            next_entry: segment.next_entry,
-            pages: self.pages,
-        })
+        Ok(Snapshot { config, state, next_entry: segment.next_entry, pages: self.pages })
     }
 }
 
@@ -183,12 +162,7 @@ pub fn pages_segment(machine: &Machine, next_entry: u64, pfns: &[u32]) -> Vec<u8
 #[must_use]
 pub fn state_segment(machine: &Machine, next_entry: u64) -> Vec<u8> {
     let encoded = codec::encode(&(machine.config(), machine.state()));
-    StateSegment {
-        at: machine.position(),
-        next_entry,
-        encoded,
-    }
-    .encode()
+    StateSegment { at: machine.position(), next_entry, encoded }.encode()
 }
 
 /// The whole machine as segments, one at a time.
@@ -198,9 +172,7 @@ pub fn segments(machine: &Machine, next_entry: u64) -> impl Iterator<Item = Vec<
         let chunk: Vec<u32> = pfns.by_ref().take(PAGES_IN_SEGMENT_MAX).collect();
         (!chunk.is_empty()).then(|| pages_segment(machine, next_entry, &chunk))
     });
-    chunks.chain(std::iter::once_with(move || {
-        state_segment(machine, next_entry)
-    }))
+    chunks.chain(std::iter::once_with(move || state_segment(machine, next_entry)))
 }
 
 /// Begins a log with `machine` as it is. `program` is for humans.
@@ -248,42 +220,22 @@ mod tests {
     #[test]
     fn a_state_that_is_none_or_stands_elsewhere_is_an_error() {
         let at = Position::at(5);
-        let garbage = StateSegment {
-            at,
-            next_entry: 1,
-            encoded: vec![1, 2, 3],
-        };
+        let garbage = StateSegment { at, next_entry: 1, encoded: vec![1, 2, 3] };
         let error = Assembler::default().finish(garbage).unwrap_err();
         assert!(matches!(error, SnapshotError::Codec(_)), "{error}");
 
-        let config = MachineConfig {
-            memory_bytes: MachineConfig::MEMORY_BYTES_MIN,
-            clock: emu::ClockMode::Host,
-            epoch_s: 0,
-        };
+        let config =
+            MachineConfig { memory_bytes: MachineConfig::MEMORY_BYTES_MIN, clock: emu::ClockMode::Host, epoch_s: 0 };
         let machine = Machine::new(config).unwrap();
         let encoded = codec::encode(&(config, machine.state()));
-        let elsewhere = StateSegment {
-            at,
-            next_entry: 1,
-            encoded: encoded.clone(),
-        };
+        let elsewhere = StateSegment { at, next_entry: 1, encoded: encoded.clone() };
         let error = Assembler::default().finish(elsewhere).unwrap_err();
         assert!(matches!(error, SnapshotError::Misplaced { .. }), "{error}");
 
         let mut assembler = Assembler::default();
-        assembler.pages(vec![PageImage {
-            pfn: 256,
-            data: Some(Box::new([1; PAGE_BYTES])),
-        }]);
-        let state = StateSegment {
-            at: machine.position(),
-            next_entry: 1,
-            encoded,
-        };
-        let Err(error) = assembler.finish(state).unwrap().restore() else {
-            panic!("restored")
-        };
+        assembler.pages(vec![PageImage { pfn: 256, data: Some(Box::new([1; PAGE_BYTES])) }]);
+        let state = StateSegment { at: machine.position(), next_entry: 1, encoded };
+        let Err(error) = assembler.finish(state).unwrap().restore() else { panic!("restored") };
         assert_eq!(error.to_string(), "page 256 of a machine of 256 pages");
     }
 }

@@ -11,34 +11,19 @@ use replay::{Event, Happened, ReplayStop, Replayer, machine_digest};
 const FAR: Until = Until::About(u64::MAX);
 
 /// The clock, and whether the guest sleeps between interrupts.
-const VARIANTS: [(ClockMode, bool); 4] = [
-    (ClockMode::Host, true),
-    (ClockMode::Host, false),
-    (ClockMode::Derived, true),
-    (ClockMode::Derived, false),
-];
+const VARIANTS: [(ClockMode, bool); 4] =
+    [(ClockMode::Host, true), (ClockMode::Host, false), (ClockMode::Derived, true), (ClockMode::Derived, false)];
 
 fn recorded(clock: ClockMode, asleep: bool, seed: u64) -> (Vec<u8>, Recorded) {
-    let elf = if asleep {
-        ticker(25, true)
-    } else {
-        ticker(4000, false)
-    };
-    let world = World {
-        step_ns: 60_000,
-        ..World::new(seed)
-    };
+    let elf = if asleep { ticker(25, true) } else { ticker(4000, false) };
+    let world = World { step_ns: 60_000, ..World::new(seed) };
     let recorded = record_in(&mut machine_with(clock, &elf), world);
     assert_eq!(recorded.power, Power::Off { code: 3 });
     (elf, recorded)
 }
 
 fn interrupts(recorded: &Recorded) -> usize {
-    recorded
-        .entries()
-        .iter()
-        .filter(|entry| matches!(entry.event, Event::Interrupt { .. }))
-        .count()
+    recorded.entries().iter().filter(|entry| matches!(entry.event, Event::Interrupt { .. })).count()
 }
 
 #[test]
@@ -46,27 +31,15 @@ fn a_replay_takes_interrupts_where_they_were() {
     for seed in 1..20 {
         for (clock, asleep) in VARIANTS {
             let (elf, recorded) = recorded(clock, asleep, seed);
-            assert!(
-                interrupts(&recorded) >= 5,
-                "{} interrupts",
-                interrupts(&recorded)
-            );
-            let (mut replica, mut replayer) = (
-                machine_with(clock, &elf),
-                Replayer::new(Position::default(), 1),
-            );
+            assert!(interrupts(&recorded) >= 5, "{} interrupts", interrupts(&recorded));
+            let (mut replica, mut replayer) = (machine_with(clock, &elf), Replayer::new(Position::default(), 1));
             for segment in recorded.segments.clone() {
                 replayer.push(segment).unwrap();
             }
             let stop = replayer.step(&mut replica, FAR);
             assert!(matches!(stop, ReplayStop::Off(_)), "seed {seed}: {stop:?}");
             let outputs: Vec<_> = std::iter::from_fn(|| replayer.poll_output()).collect();
-            assert!(
-                outputs
-                    .iter()
-                    .map(|e| (e.number, e.output, e.entry))
-                    .eq(recorded.outputs.iter().copied())
-            );
+            assert!(outputs.iter().map(|e| (e.number, e.output, e.entry)).eq(recorded.outputs.iter().copied()));
             assert_eq!(machine_digest(&mut replica), recorded.digest);
         }
     }
@@ -77,18 +50,11 @@ fn going_live_after_any_entry_takes_each_interrupt_once() {
     for (clock, asleep) in VARIANTS {
         let (elf, recorded) = recorded(clock, asleep, 5);
         let entries = recorded.entries();
-        let last_is_interrupt =
-            |held: usize| matches!(entries[held - 1].event, Event::Interrupt { .. });
+        let last_is_interrupt = |held: usize| matches!(entries[held - 1].event, Event::Interrupt { .. });
         assert!((1..entries.len()).any(last_is_interrupt));
         for held in 1..entries.len() {
-            let first = EntriesSegment {
-                first: 1,
-                entries: entries[..held].to_vec(),
-            };
-            let (mut replica, mut replayer) = (
-                machine_with(clock, &elf),
-                Replayer::new(Position::default(), 1),
-            );
+            let first = EntriesSegment { first: 1, entries: entries[..held].to_vec() };
+            let (mut replica, mut replayer) = (machine_with(clock, &elf), Replayer::new(Position::default(), 1));
             replayer.push(first.clone()).unwrap();
             if matches!(replayer.step(&mut replica, FAR), ReplayStop::Off(_)) {
                 continue;
@@ -96,22 +62,11 @@ fn going_live_after_any_entry_takes_each_interrupt_once() {
             assert_eq!(replayer.held(), 0, "after entry {held}");
             if last_is_interrupt(held) {
                 let Position { retired, rep } = entries[held - 1].at;
-                assert_eq!(
-                    replica.position(),
-                    Position {
-                        retired,
-                        rep: rep + 1
-                    }
-                )
+                assert_eq!(replica.position(), Position { retired, rep: rep + 1 })
             }
-            let mut before: Vec<_> = std::iter::from_fn(|| replayer.poll_output())
-                .map(|e| (e.number, e.output, e.entry))
-                .collect();
-            let world = World {
-                ns: replica.clock_ns(),
-                step_ns: 60_000,
-                ..World::new(held as u64)
-            };
+            let mut before: Vec<_> =
+                std::iter::from_fn(|| replayer.poll_output()).map(|e| (e.number, e.output, e.entry)).collect();
+            let world = World { ns: replica.clock_ns(), step_ns: 60_000, ..World::new(held as u64) };
             let mut recorder = replayer.go_live(&replica, world).unwrap();
             loop {
                 let until = Until::About(replica.position().retired + 200);
@@ -122,25 +77,13 @@ fn going_live_after_any_entry_takes_each_interrupt_once() {
             }
             let live = guest::drain(&mut recorder);
             before.extend(&recorder.live.outputs);
-            assert!(
-                before
-                    .iter()
-                    .map(|output| output.0)
-                    .eq(1..=before.len() as u64)
-            );
+            assert!(before.iter().map(|output| output.0).eq(1..=before.len() as u64));
 
-            let (mut third, mut replayer) = (
-                machine_with(clock, &elf),
-                Replayer::new(Position::default(), 1),
-            );
+            let (mut third, mut replayer) = (machine_with(clock, &elf), Replayer::new(Position::default(), 1));
             replayer.push(first).unwrap();
-            live.into_iter()
-                .for_each(|segment| replayer.push(segment).unwrap());
+            live.into_iter().for_each(|segment| replayer.push(segment).unwrap());
             let stop = replayer.step(&mut third, FAR);
-            assert!(
-                matches!(stop, ReplayStop::Off(_)),
-                "after entry {held}: {stop:?}"
-            );
+            assert!(matches!(stop, ReplayStop::Off(_)), "after entry {held}: {stop:?}");
             assert_eq!(machine_digest(&mut third), machine_digest(&mut replica));
         }
     }
@@ -151,15 +94,9 @@ fn an_interrupt_of_another_vector_or_place_is_caught() {
     let clock = ClockMode::Host;
     let (elf, recorded) = recorded(clock, false, 5);
     let entries = recorded.entries();
-    let at = entries
-        .iter()
-        .position(|entry| matches!(entry.event, Event::Interrupt { .. }))
-        .unwrap();
+    let at = entries.iter().position(|entry| matches!(entry.event, Event::Interrupt { .. })).unwrap();
     let caught = |entries: Vec<replay::Entry>| {
-        let (mut replica, mut replayer) = (
-            machine_with(clock, &elf),
-            Replayer::new(Position::default(), 1),
-        );
+        let (mut replica, mut replayer) = (machine_with(clock, &elf), Replayer::new(Position::default(), 1));
         replayer.push(EntriesSegment { first: 1, entries }).unwrap();
         match replayer.step(&mut replica, FAR) {
             ReplayStop::Diverged(report) => *report,

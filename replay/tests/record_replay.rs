@@ -7,8 +7,7 @@ use emu::{ClockMode, Control, Input, Machine, Output, Position, Power, Stop, Unt
 use guest::{Recorded, World, machine, machine_with, next_random, record, talker};
 use replay::log::{EntriesSegment, LogItem, LogReader, check};
 use replay::{
-    Event, Happened, OutputCheck, Recorder, ReplayStop, Replayer, Snapshot, Unfinished,
-    machine_digest, snapshot,
+    Event, Happened, OutputCheck, Recorder, ReplayStop, Replayer, Snapshot, Unfinished, machine_digest, snapshot,
 };
 
 const FAR: Until = Until::About(u64::MAX);
@@ -27,10 +26,7 @@ fn assert_same_end(machine: &mut Machine, recorded: &Recorded) {
 
 /// Entries `from..to` (counted from 0) of the recorded run as one segment.
 fn part(recorded: &Recorded, from: usize, to: usize) -> EntriesSegment {
-    EntriesSegment {
-        first: from as u64 + 1,
-        entries: recorded.entries()[from..to].to_vec(),
-    }
+    EntriesSegment { first: from as u64 + 1, entries: recorded.entries()[from..to].to_vec() }
 }
 
 #[test]
@@ -60,18 +56,12 @@ fn a_replay_in_slices_is_the_same_and_stops_where_it_is_told() {
     let elf = talker(60);
     let recorded = record(&mut machine(&elf), 77);
     let (mut replica, mut replayer) = (machine(&elf), Replayer::new(Position::default(), 1));
-    replayer
-        .push(part(&recorded, 0, recorded.entries().len()))
-        .unwrap();
+    replayer.push(part(&recorded, 0, recorded.entries().len())).unwrap();
     let mut seed = 5;
     loop {
         let limit = replica.position().retired + 1 + next_random(&mut seed) % 9;
         let exact = next_random(&mut seed).is_multiple_of(2);
-        let until = if exact {
-            Until::Exactly(Position::at(limit))
-        } else {
-            Until::About(limit + 64)
-        };
+        let until = if exact { Until::Exactly(Position::at(limit)) } else { Until::About(limit + 64) };
         match replayer.step(&mut replica, until) {
             ReplayStop::Limit if exact => assert_eq!(replica.position(), Position::at(limit)),
             ReplayStop::Limit => {}
@@ -101,17 +91,9 @@ fn a_replica_fed_entry_by_entry_never_runs_past_the_log() {
             Event::Input(_) | Event::Digest(_) | Event::Watermark => entry.at,
             _ => Position::at(entry.at.retired + 1),
         };
-        assert!(
-            replica.position() <= bound,
-            "{} after entry {}: {entry}",
-            replica.position(),
-            i + 1
-        );
+        assert!(replica.position() <= bound, "{} after entry {}: {entry}", replica.position(), i + 1);
         emitted += outputs(&mut replayer).len();
-        let known = entries[..=i]
-            .iter()
-            .filter(|e| matches!(e.event, Event::Output { .. }))
-            .count();
+        let known = entries[..=i].iter().filter(|e| matches!(e.event, Event::Output { .. })).count();
         assert_eq!(emitted, known, "after entry {}: {entry}", i + 1);
     }
     assert_same_end(&mut replica, &recorded);
@@ -124,35 +106,22 @@ fn going_live_after_any_entry_continues_the_same_run() {
     let count = recorded.entries().len();
     for held in 0..count {
         let (mut replica, mut replayer) = (machine(&elf), Replayer::new(Position::default(), 1));
-        replayer
-            .push(part(&recorded, 0, held))
-            .unwrap_or_else(|_| assert_eq!(held, 0));
+        replayer.push(part(&recorded, 0, held)).unwrap_or_else(|_| assert_eq!(held, 0));
         if matches!(replayer.step(&mut replica, FAR), ReplayStop::Off(_)) {
             continue;
         }
         let mut before = outputs(&mut replayer);
         assert_eq!(before, recorded.outputs[..before.len()]);
-        let mut recorder = replayer
-            .go_live(&replica, World::new(500 + held as u64))
-            .unwrap();
-        let Stop::Off(power) = recorder.run(&mut replica, FAR) else {
-            panic!("not off")
-        };
+        let mut recorder = replayer.go_live(&replica, World::new(500 + held as u64)).unwrap();
+        let Stop::Off(power) = recorder.run(&mut replica, FAR) else { panic!("not off") };
         assert_eq!(power, Power::Off { code: 7 });
         let live = guest::drain(&mut recorder);
         before.extend(&recorder.live.outputs);
-        assert!(
-            before
-                .iter()
-                .map(|output| output.0)
-                .eq(1..=before.len() as u64)
-        );
+        assert!(before.iter().map(|output| output.0).eq(1..=before.len() as u64));
 
         // What was recorded before and after is one log of one run.
         let (mut third, mut replayer) = (machine(&elf), Replayer::new(Position::default(), 1));
-        replayer
-            .push(part(&recorded, 0, held))
-            .unwrap_or_else(|_| assert_eq!(held, 0));
+        replayer.push(part(&recorded, 0, held)).unwrap_or_else(|_| assert_eq!(held, 0));
         for segment in live {
             replayer.push(segment).unwrap();
         }
@@ -192,10 +161,7 @@ fn a_machine_that_leaves_its_log_is_caught_at_the_entry() {
     for (i, entry) in entries.iter().enumerate() {
         let mut changed = entries.clone();
         let kind = match &mut changed[i].event {
-            Event::Output {
-                check: OutputCheck::Console(byte),
-                ..
-            } => {
+            Event::Output { check: OutputCheck::Console(byte), .. } => {
                 *byte ^= 1;
                 0
             }
@@ -214,22 +180,14 @@ fn a_machine_that_leaves_its_log_is_caught_at_the_entry() {
             _ => continue,
         };
         let (mut replica, mut replayer) = (machine(&elf), Replayer::new(Position::default(), 1));
-        replayer
-            .push(EntriesSegment {
-                first: 1,
-                entries: changed,
-            })
-            .unwrap();
+        replayer.push(EntriesSegment { first: 1, entries: changed }).unwrap();
         let ReplayStop::Diverged(report) = replayer.step(&mut replica, FAR) else {
             panic!("entry {} changed, not caught: {entry}", i + 1)
         };
         assert_eq!(report.entry, i as u64 + 1);
         assert_eq!(report.expected.as_ref().unwrap().at, entry.at);
         let text = report.to_string();
-        assert!(
-            text.contains(&format!("(entry {})", i + 1)) && text.contains("rip 00000000001000"),
-            "{text}"
-        );
+        assert!(text.contains(&format!("(entry {})", i + 1)) && text.contains("rip 00000000001000"), "{text}");
         caught[kind] += 1;
     }
     assert!(caught.iter().all(|&count| count > 0), "{caught:?}");
@@ -239,26 +197,13 @@ fn a_machine_that_leaves_its_log_is_caught_at_the_entry() {
 fn an_answer_that_changes_what_the_guest_prints_is_caught_at_the_next_output() {
     let elf = talker(20);
     let mut entries = record(&mut machine(&elf), 8).entries();
-    let random = entries
-        .iter()
-        .position(|entry| matches!(entry.event, Event::Random(_)))
-        .unwrap();
-    let Event::Random(bits) = &mut entries[random].event else {
-        unreachable!()
-    };
+    let random = entries.iter().position(|entry| matches!(entry.event, Event::Random(_))).unwrap();
+    let Event::Random(bits) = &mut entries[random].event else { unreachable!() };
     *bits ^= 1;
     let (mut replica, mut replayer) = (machine(&elf), Replayer::new(Position::default(), 1));
     replayer.push(EntriesSegment { first: 1, entries }).unwrap();
-    let ReplayStop::Diverged(report) = replayer.step(&mut replica, FAR) else {
-        panic!("not caught")
-    };
-    assert!(
-        matches!(
-            report.happened,
-            Happened::Output { .. } | Happened::Digest(_)
-        ),
-        "{report}"
-    );
+    let ReplayStop::Diverged(report) = replayer.step(&mut replica, FAR) else { panic!("not caught") };
+    assert!(matches!(report.happened, Happened::Output { .. } | Happened::Digest(_)), "{report}");
     assert!(report.entry > random as u64 + 1);
 }
 
@@ -268,15 +213,10 @@ fn a_log_that_goes_on_after_the_machine_is_off_is_caught() {
     let recorded = record(&mut machine(&elf), 8);
     let mut entries = recorded.entries();
     let at = Position::at(recorded.at.retired + 5);
-    entries.push(replay::Entry {
-        at,
-        event: Event::Watermark,
-    });
+    entries.push(replay::Entry { at, event: Event::Watermark });
     let (mut replica, mut replayer) = (machine(&elf), Replayer::new(Position::default(), 1));
     replayer.push(EntriesSegment { first: 1, entries }).unwrap();
-    let ReplayStop::Diverged(report) = replayer.step(&mut replica, FAR) else {
-        panic!("not caught")
-    };
+    let ReplayStop::Diverged(report) = replayer.step(&mut replica, FAR) else { panic!("not caught") };
     assert_eq!(report.happened, Happened::Off(Power::Off { code: 7 }));
 }
 
@@ -287,19 +227,13 @@ fn power_off_goes_through_the_log() {
     let mut recorder = Recorder::new(World::new(4), &primary, 1);
     recorder.run(&mut primary, Until::Exactly(Position::at(100)));
     recorder.deliver(&mut primary, Input::Control(Control::PowerOff));
-    assert_eq!(
-        recorder.run(&mut primary, FAR),
-        Stop::Off(Power::Off { code: 0 })
-    );
+    assert_eq!(recorder.run(&mut primary, FAR), Stop::Off(Power::Off { code: 0 }));
     let (mut replica, mut replayer) = (machine(&elf), Replayer::new(Position::default(), 1));
     for segment in guest::drain(&mut recorder) {
         replayer.push(segment).unwrap();
     }
     let stop = replayer.step(&mut replica, FAR);
-    assert!(
-        matches!(stop, ReplayStop::Off(Power::Off { code: 0 })),
-        "{stop:?}"
-    );
+    assert!(matches!(stop, ReplayStop::Off(Power::Off { code: 0 })), "{stop:?}");
     assert_eq!(outputs(&mut replayer), recorder.live.outputs);
     assert_eq!(machine_digest(&mut replica), machine_digest(&mut primary));
 }
@@ -341,10 +275,7 @@ fn replay_file(bytes: &[u8]) -> (Machine, Vec<(u64, Output, u64)>, bool) {
             other => panic!("{other:?}"),
         }
         let stop = replayer.step(&mut replica, FAR);
-        assert!(
-            matches!(stop, ReplayStop::NeedMore | ReplayStop::Off(_)),
-            "{stop:?}"
-        );
+        assert!(matches!(stop, ReplayStop::NeedMore | ReplayStop::Off(_)), "{stop:?}");
     };
     (replica, outputs(&mut replayer), ended)
 }
@@ -352,10 +283,7 @@ fn replay_file(bytes: &[u8]) -> (Machine, Vec<(u64, Output, u64)>, bool) {
 #[test]
 fn a_log_file_needs_nothing_but_itself() {
     let (bytes, mut primary, world) = file_from_the_middle();
-    assert_eq!(
-        check(&bytes[..]).unwrap().totals.unwrap().outputs,
-        primary.outputs()
-    );
+    assert_eq!(check(&bytes[..]).unwrap().totals.unwrap().outputs, primary.outputs());
     let (mut replica, outputs, ended) = replay_file(&bytes);
     assert!(ended);
     assert_eq!(outputs, world.outputs);
@@ -376,10 +304,7 @@ fn a_cut_log_file_replays_as_far_as_it_goes() {
         seen.push(outputs.len());
     }
     seen.dedup();
-    assert!(
-        seen.len() > 5 && seen.is_sorted_by(|a, b| a > b),
-        "{seen:?}"
-    );
+    assert!(seen.len() > 5 && seen.is_sorted_by(|a, b| a > b), "{seen:?}");
 }
 
 #[test]
@@ -388,10 +313,7 @@ fn a_snapshot_is_the_machine() {
     let mut recorder = Recorder::new(World::new(6), &original, 1);
     recorder.run(&mut original, Until::Exactly(Position::at(333)));
     let copy = Snapshot::capture(&original, recorder.next_entry());
-    assert_eq!(
-        machine_digest(&mut copy.restore().unwrap()),
-        machine_digest(&mut original)
-    );
+    assert_eq!(machine_digest(&mut copy.restore().unwrap()), machine_digest(&mut original));
 
     let saved = snapshot::save(Vec::new(), "talker", &original).unwrap();
     let loaded = Snapshot::read(&mut LogReader::open(&saved[..]).unwrap()).unwrap();
@@ -400,10 +322,8 @@ fn a_snapshot_is_the_machine() {
 
     // And goes on as the original does.
     let seed = recorder.live.seed;
-    let (mut one, mut two) = (
-        Recorder::new(World::new(seed), &original, 1),
-        Recorder::new(World::new(seed), &restored, 1),
-    );
+    let (mut one, mut two) =
+        (Recorder::new(World::new(seed), &original, 1), Recorder::new(World::new(seed), &restored, 1));
     assert_eq!(one.run(&mut original, FAR), two.run(&mut restored, FAR));
     assert_eq!(one.live.outputs, two.live.outputs);
     assert_eq!(machine_digest(&mut restored), machine_digest(&mut original));
@@ -424,11 +344,7 @@ fn pages_sent_ahead_and_again_give_the_last_copy() {
     source.write_page(3, &[0; 4096]);
     source.write_page(4, &[9; 4096]);
     take(snapshot::pages_segment(&source, 1, &[3, 4]));
-    let replay::Segment::State(state) =
-        replay::decode_segment(&snapshot::state_segment(&source, 1))
-            .unwrap()
-            .0
-    else {
+    let replay::Segment::State(state) = replay::decode_segment(&snapshot::state_segment(&source, 1)).unwrap().0 else {
         panic!("not a state")
     };
     let mut copy = assembler.finish(state).unwrap().restore().unwrap();

@@ -18,11 +18,7 @@ fn make(folder: &Path, arguments: &[String]) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    Err(format!(
-        "make failed:\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    ))
+    Err(format!("make failed:\n{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
 
 /// Where gcc and ld certainly make guests.
@@ -38,10 +34,7 @@ fn sources() -> &'static Path {
 }
 
 fn present(tool: &str) -> bool {
-    Command::new(tool)
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
+    Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
 #[test]
@@ -49,19 +42,9 @@ fn every_image_is_embedded_under_its_name() {
     let images = sources().join("images");
     let mut files: Vec<String> = std::fs::read_dir(&images)
         .unwrap()
-        .filter_map(|entry| {
-            entry
-                .unwrap()
-                .file_name()
-                .to_str()?
-                .strip_suffix(".elf")
-                .map(str::to_owned)
-        })
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".elf").map(str::to_owned))
         .collect();
-    let mut names: Vec<String> = testprogs::all()
-        .iter()
-        .map(|guest| guest.name.to_owned())
-        .collect();
+    let mut names: Vec<String> = testprogs::all().iter().map(|guest| guest.name.to_owned()).collect();
     files.sort();
     names.sort();
     assert_eq!(files, names);
@@ -73,24 +56,9 @@ fn every_image_is_a_small_static_elf64_at_1_mib() {
         let image = guest.image;
         let word = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().unwrap());
         assert_eq!(&image[..5], b"\x7fELF\x02", "{}: ELF64", guest.name);
-        assert_eq!(
-            &image[16..20],
-            [2, 0, 62, 0],
-            "{}: ET_EXEC for x86-64",
-            guest.name
-        );
-        assert!(
-            (0x10_0000..0x20_0000).contains(&word(24)),
-            "{}: entry {:#x}",
-            guest.name,
-            word(24)
-        );
-        assert!(
-            image.len() < 64 << 10,
-            "{}: {} bytes",
-            guest.name,
-            image.len()
-        );
+        assert_eq!(&image[16..20], [2, 0, 62, 0], "{}: ET_EXEC for x86-64", guest.name);
+        assert!((0x10_0000..0x20_0000).contains(&word(24)), "{}: entry {:#x}", guest.name, word(24));
+        assert!(image.len() < 64 << 10, "{}: {} bytes", guest.name, image.len());
     }
 }
 
@@ -102,10 +70,7 @@ fn images_are_rebuilt_byte_for_byte() {
     let scratch = tempfile::tempdir().unwrap();
     let out = scratch.path().join("images");
     let build = scratch.path().join("build");
-    let arguments = [
-        format!("OUT={}", out.display()),
-        format!("BUILD={}", build.display()),
-    ];
+    let arguments = [format!("OUT={}", out.display()), format!("BUILD={}", build.display())];
     if let Err(why) = make(sources(), &arguments) {
         assert!(may_fail_to_build(), "{why}");
         return not_compared("the tools here do not make x86-64 ELF files");
@@ -131,17 +96,10 @@ fn the_template_builds_outside_of_the_tree() {
     }
     let elsewhere = tempfile::tempdir().unwrap();
     for file in ["Makefile", "hello.c"] {
-        std::fs::copy(
-            sources().join("template").join(file),
-            elsewhere.path().join(file),
-        )
-        .unwrap();
+        std::fs::copy(sources().join("template").join(file), elsewhere.path().join(file)).unwrap();
     }
     let makefile = std::fs::read_to_string(elsewhere.path().join("Makefile")).unwrap();
-    assert!(
-        makefile.lines().count() <= 10,
-        "docs/guests.md promises ten lines"
-    );
+    assert!(makefile.lines().count() <= 10, "docs/guests.md promises ten lines");
     let ftemu = format!("FTEMU={}", sources().parent().unwrap().display());
     make(elsewhere.path(), &[ftemu]).unwrap();
     let image = std::fs::read(elsewhere.path().join("hello.elf")).unwrap();
@@ -155,14 +113,7 @@ fn kernels_say_the_same_on_the_host() {
         return not_compared("this host cannot build and run the kernels natively");
     }
     let scratch = tempfile::tempdir().unwrap();
-    make(
-        sources(),
-        &[
-            "native".to_owned(),
-            format!("BUILD={}", scratch.path().display()),
-        ],
-    )
-    .unwrap();
+    make(sources(), &["native".to_owned(), format!("BUILD={}", scratch.path().display())]).unwrap();
     for (name, checksum) in testprogs::KERNELS {
         let cmdline = testprogs::find(name).unwrap().default_cmdline;
         let rounds = cmdline.strip_prefix("n=").unwrap();

@@ -183,14 +183,12 @@ impl<'a> File<'a> {
     fn bytes(self, part: &'static str, offset: u64, len: u64) -> Result<&'a [u8], ElfError> {
         let end = offset.saturating_add(len);
         let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
-        range
-            .and_then(|(offset, end)| self.0.get(offset..end))
-            .ok_or(ElfError::Truncated {
-                part,
-                offset,
-                end,
-                file_bytes: self.0.len() as u64,
-            })
+        range.and_then(|(offset, end)| self.0.get(offset..end)).ok_or(ElfError::Truncated {
+            part,
+            offset,
+            end,
+            file_bytes: self.0.len() as u64,
+        })
     }
 
     fn array<const N: usize>(self, part: &'static str, offset: u64) -> Result<[u8; N], ElfError> {
@@ -232,17 +230,11 @@ pub fn parse(image: &[u8]) -> Result<Elf<'_>, ElfError> {
     segments.sort_by_key(|segment| segment.paddr);
     for pair in segments.windows(2) {
         if pair[1].paddr < pair[0].end() {
-            return Err(ElfError::Overlap {
-                offset: pair[1].header_offset,
-                paddr: pair[1].paddr,
-            });
+            return Err(ElfError::Overlap { offset: pair[1].header_offset, paddr: pair[1].paddr });
         }
     }
     let entry = file.u64("file header", E_ENTRY)?;
-    if !segments
-        .iter()
-        .any(|segment| (segment.paddr..segment.end()).contains(&entry))
-    {
+    if !segments.iter().any(|segment| (segment.paddr..segment.end()).contains(&entry)) {
         return Err(ElfError::Entry { entry });
     }
     Ok(Elf { entry, segments })
@@ -251,23 +243,14 @@ pub fn parse(image: &[u8]) -> Result<Elf<'_>, ElfError> {
 impl Elf<'_> {
     /// Puts the program into RAM of `memory_bytes` bytes, all zero, which begins at physical address 0: calls
     /// `write(paddr, bytes)`. Writes nothing when it returns an error.
-    pub fn load(
-        &self,
-        memory_bytes: u64,
-        write: &mut dyn FnMut(u64, &[u8]),
-    ) -> Result<(), ElfError> {
+    pub fn load(&self, memory_bytes: u64, write: &mut dyn FnMut(u64, &[u8])) -> Result<(), ElfError> {
         for segment in &self.segments {
             let (offset, paddr, end) = (segment.header_offset, segment.paddr, segment.end());
             if paddr < hand_off::STACK_TOP {
                 return Err(ElfError::HandOffArea { offset, paddr });
             }
             if end > memory_bytes {
-                return Err(ElfError::OutsideRam {
-                    offset,
-                    paddr,
-                    end,
-                    memory_bytes,
-                });
+                return Err(ElfError::OutsideRam { offset, paddr, end, memory_bytes });
             }
         }
         for segment in &self.segments {
@@ -298,10 +281,7 @@ fn check_identity(file: File<'_>) -> Result<(), ElfError> {
     }
     match file.u16("file header", E_TYPE)? {
         TYPE_EXECUTABLE => Ok(()),
-        TYPE_SHARED => Err(ElfError::UserProgram {
-            sign: "it is position-independent (ET_DYN)",
-            offset: E_TYPE,
-        }),
+        TYPE_SHARED => Err(ElfError::UserProgram { sign: "it is position-independent (ET_DYN)", offset: E_TYPE }),
         kind => Err(ElfError::Type { kind }),
     }
 }
@@ -339,9 +319,7 @@ fn check_bare_metal(file: File<'_>, headers: &[(u32, u64)]) -> Result<(), ElfErr
             PT_INTERP => "it asks for a dynamic loader (PT_INTERP)",
             PT_DYNAMIC => "it is dynamically linked (PT_DYNAMIC)",
             PT_TLS => "it has thread-local storage (PT_TLS)",
-            PT_NOTE if has_system_note(note_bytes(file, offset)?) => {
-                "a note names its operating system (PT_NOTE)"
-            }
+            PT_NOTE if has_system_note(note_bytes(file, offset)?) => "a note names its operating system (PT_NOTE)",
             _ => continue,
         };
         return Err(ElfError::UserProgram { sign, offset });
@@ -351,11 +329,7 @@ fn check_bare_metal(file: File<'_>, headers: &[(u32, u64)]) -> Result<(), ElfErr
 
 fn note_bytes(file: File<'_>, header: u64) -> Result<&[u8], ElfError> {
     let offset = file.u64("program header", header + P_OFFSET)?;
-    file.bytes(
-        "note",
-        offset,
-        file.u64("program header", header + P_FILESZ)?,
-    )
+    file.bytes("note", offset, file.u64("program header", header + P_FILESZ)?)
 }
 
 /// Whether notes hold a GNU ABI tag (type 1, as crt1.o has it) or a Go build id: sizes of name and descriptor, type, name
@@ -363,14 +337,8 @@ fn note_bytes(file: File<'_>, header: u64) -> Result<&[u8], ElfError> {
 fn has_system_note(mut notes: &[u8]) -> bool {
     const ABI_TAG: u32 = 1;
     while let Some((header, rest)) = notes.split_first_chunk::<12>() {
-        let word = |at: usize| {
-            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        let padded = |bytes: u32| {
-            (bytes as usize)
-                .checked_next_multiple_of(4)
-                .unwrap_or(usize::MAX)
-        };
+        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let padded = |bytes: u32| (bytes as usize).checked_next_multiple_of(4).unwrap_or(usize::MAX);
         if rest.starts_with(b"Go\0") || rest.starts_with(b"GNU\0") && word(8) == ABI_TAG {
             return true;
         }
@@ -391,18 +359,10 @@ fn segment(file: File<'_>, header: u64) -> Result<Option<Segment<'_>>, ElfError>
         return Ok(None);
     }
     if paddr.checked_add(memory_bytes).is_none() {
-        return Err(ElfError::SegmentWraps {
-            offset: header,
-            paddr,
-        });
+        return Err(ElfError::SegmentWraps { offset: header, paddr });
     }
     let bytes = file.bytes("segment", field(P_OFFSET)?, file_bytes)?;
-    Ok(Some(Segment {
-        paddr,
-        bytes,
-        memory_bytes,
-        header_offset: header,
-    }))
+    Ok(Some(Segment { paddr, bytes, memory_bytes, header_offset: header }))
 }
 
 fn machine_name(machine: u16) -> &'static str {
@@ -427,80 +387,39 @@ fn machine_name(machine: u16) -> &'static str {
 
 impl fmt::Display for ElfError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LINK: &str =
-            "link with -ffreestanding -static -nostdlib -no-pie, see CONTRIBUTING.md";
+        const LINK: &str = "link with -ffreestanding -static -nostdlib -no-pie, see CONTRIBUTING.md";
         const BUILD: &str = "build it for 64-bit x86 (x86-64)";
         const CORRUPT: &str = "the file is damaged or its linker is broken: build it again";
         match *self {
             Self::NotElf { is, advice } => write!(f, "the file is {is} (byte 0): {advice}"),
-            Self::Truncated {
-                part,
-                offset,
-                end,
-                file_bytes,
-            } => write!(
+            Self::Truncated { part, offset, end, file_bytes } => write!(
                 f,
                 "truncated ELF: its {part} at byte {offset} ends at byte {end}, the file at byte {file_bytes}: \
                  copy or build it again"
             ),
             Self::Class { class: 1, machine } => {
-                write!(
-                    f,
-                    "a 32-bit ELF for {} (byte {EI_CLASS}): {BUILD}",
-                    machine_name(machine)
-                )
+                write!(f, "a 32-bit ELF for {} (byte {EI_CLASS}): {BUILD}", machine_name(machine))
             }
-            Self::Class { class, .. } => write!(
-                f,
-                "an ELF of unknown class {class} (byte {EI_CLASS}): {BUILD}"
-            ),
-            Self::ByteOrder {
-                data: DATA_BIG_ENDIAN,
-            } => write!(f, "a big-endian ELF (byte {EI_DATA}): {BUILD}"),
-            Self::ByteOrder { data } => write!(
-                f,
-                "an ELF of unknown byte order {data} (byte {EI_DATA}): {CORRUPT}"
-            ),
+            Self::Class { class, .. } => write!(f, "an ELF of unknown class {class} (byte {EI_CLASS}): {BUILD}"),
+            Self::ByteOrder { data: DATA_BIG_ENDIAN } => write!(f, "a big-endian ELF (byte {EI_DATA}): {BUILD}"),
+            Self::ByteOrder { data } => write!(f, "an ELF of unknown byte order {data} (byte {EI_DATA}): {CORRUPT}"),
             Self::Machine { machine } => {
-                write!(
-                    f,
-                    "an ELF for {} (e_machine {machine}, byte {E_MACHINE}): {BUILD}",
-                    machine_name(machine)
-                )
+                write!(f, "an ELF for {} (e_machine {machine}, byte {E_MACHINE}): {BUILD}", machine_name(machine))
             }
-            Self::Type { kind: 1 } => write!(
-                f,
-                "an object file (e_type 1, byte {E_TYPE}): link it, see CONTRIBUTING.md"
-            ),
-            Self::Type { kind: 4 } => write!(
-                f,
-                "a core dump (e_type 4, byte {E_TYPE}): give the program itself"
-            ),
-            Self::Type { kind } => write!(
-                f,
-                "not an executable (e_type {kind}, byte {E_TYPE}): {LINK}"
-            ),
+            Self::Type { kind: 1 } => {
+                write!(f, "an object file (e_type 1, byte {E_TYPE}): link it, see CONTRIBUTING.md")
+            }
+            Self::Type { kind: 4 } => write!(f, "a core dump (e_type 4, byte {E_TYPE}): give the program itself"),
+            Self::Type { kind } => write!(f, "not an executable (e_type {kind}, byte {E_TYPE}): {LINK}"),
             Self::UserProgram { sign, offset } => {
-                write!(
-                    f,
-                    "a Linux user program: {sign}, byte {offset}; ftemu runs bare-metal ELFs: {LINK}"
-                )
+                write!(f, "a Linux user program: {sign}, byte {offset}; ftemu runs bare-metal ELFs: {LINK}")
             }
             Self::ProgramHeaderSize { bytes } => {
-                write!(
-                    f,
-                    "program headers of {bytes} bytes instead of 56 (byte {E_PHENTSIZE}): {CORRUPT}"
-                )
+                write!(f, "program headers of {bytes} bytes instead of 56 (byte {E_PHENTSIZE}): {CORRUPT}")
             }
-            Self::NoSegments => write!(
-                f,
-                "nothing to load: no PT_LOAD segment (e_phnum, byte {E_PHNUM}): {LINK}"
-            ),
+            Self::NoSegments => write!(f, "nothing to load: no PT_LOAD segment (e_phnum, byte {E_PHNUM}): {LINK}"),
             Self::SegmentSize { offset } => {
-                write!(
-                    f,
-                    "a segment larger in the file than in memory (program header at byte {offset}): {CORRUPT}"
-                )
+                write!(f, "a segment larger in the file than in memory (program header at byte {offset}): {CORRUPT}")
             }
             Self::SegmentWraps { offset, paddr } => write!(
                 f,
@@ -517,12 +436,7 @@ impl fmt::Display for ElfError {
                  information and stack are: link at 0x100000 or above, never below {:#x}",
                 hand_off::STACK_TOP
             ),
-            Self::OutsideRam {
-                offset,
-                paddr,
-                end,
-                memory_bytes,
-            } => write!(
+            Self::OutsideRam { offset, paddr, end, memory_bytes } => write!(
                 f,
                 "a segment at physical addresses {paddr:#x}-{:#x} (program header at byte {offset}) outside of the {} MiB \
                  of guest memory: give the guest more memory or link lower",

@@ -83,20 +83,10 @@ pub struct BootInfo<'a> {
 /// [`STACK_BOTTOM`]. The rest of that area is expected to be zero. Writes nothing when it returns an error.
 pub fn build(info: &BootInfo<'_>, write: &mut dyn FnMut(u64, &[u8])) -> Result<(), ElfError> {
     if info.command_line.len() > COMMAND_LINE_BYTES_MAX {
-        return Err(ElfError::CommandLine {
-            bytes: info.command_line.len(),
-        });
+        return Err(ElfError::CommandLine { bytes: info.command_line.len() });
     }
     build_page_tables(write);
-    let descriptors = [
-        0,
-        CODE_DESCRIPTOR,
-        DATA_DESCRIPTOR,
-        USER_DATA_DESCRIPTOR,
-        USER_CODE_DESCRIPTOR,
-        0,
-        0,
-    ];
+    let descriptors = [0, CODE_DESCRIPTOR, DATA_DESCRIPTOR, USER_DATA_DESCRIPTOR, USER_CODE_DESCRIPTOR, 0, 0];
     write(GDT, &little_endian(descriptors));
     write(BOOT_INFO, &encode(info));
     write(COMMAND_LINE, info.command_line);
@@ -109,13 +99,9 @@ fn build_page_tables(write: &mut dyn FnMut(u64, &[u8])) {
     write(PML4, &little_endian([PDPT | PRESENT_WRITABLE]));
     for directory in 0..4 {
         let table = DIRECTORIES + directory * 0x1000;
-        write(
-            PDPT + directory * 8,
-            &little_endian([table | PRESENT_WRITABLE]),
-        );
+        write(PDPT + directory * 8, &little_endian([table | PRESENT_WRITABLE]));
         let first = directory * ENTRIES;
-        let pages = (first..first + ENTRIES)
-            .map(|page| (page * LARGE_PAGE_BYTES) | LARGE_PAGE | PRESENT_WRITABLE);
+        let pages = (first..first + ENTRIES).map(|page| (page * LARGE_PAGE_BYTES) | LARGE_PAGE | PRESENT_WRITABLE);
         write(table, &little_endian(pages));
     }
 }
@@ -124,12 +110,7 @@ fn encode(info: &BootInfo<'_>) -> Vec<u8> {
     let mut bytes = b"FTEMUBI1".to_vec();
     bytes.extend(1u32.to_le_bytes());
     bytes.extend(BOOT_INFO_BYTES.to_le_bytes());
-    bytes.extend(little_endian([
-        info.memory_bytes,
-        info.tsc_hz,
-        COMMAND_LINE,
-        info.command_line.len() as u64,
-    ]));
+    bytes.extend(little_endian([info.memory_bytes, info.tsc_hz, COMMAND_LINE, info.command_line.len() as u64]));
     bytes.resize(BOOT_INFO_BYTES as usize, 0);
     bytes
 }
@@ -144,11 +125,7 @@ mod tests {
 
     fn built(command_line: &[u8]) -> Vec<u8> {
         let mut memory = vec![0; 0xa000];
-        let info = BootInfo {
-            memory_bytes: 64 << 20,
-            tsc_hz: 1_000_000_000,
-            command_line,
-        };
+        let info = BootInfo { memory_bytes: 64 << 20, tsc_hz: 1_000_000_000, command_line };
         build(&info, &mut |paddr, bytes| {
             memory[usize::try_from(paddr).unwrap()..][..bytes.len()].copy_from_slice(bytes);
         })
@@ -180,10 +157,7 @@ mod tests {
     #[test]
     fn four_gib_map_to_themselves_and_nothing_else() {
         let memory = built(b"");
-        for linear in (0..1 << 32)
-            .step_by(0x10_1003)
-            .chain([0x10_0000, 0xffff_ffff])
-        {
+        for linear in (0..1 << 32).step_by(0x10_1003).chain([0x10_0000, 0xffff_ffff]) {
             assert_eq!(translate(&memory, linear), Some(linear));
         }
         for linear in [1 << 32, 1 << 39, 0xffff_8000_0000_0000] {
@@ -206,10 +180,7 @@ mod tests {
         ] {
             assert_eq!(word(&memory, GDT + u64::from(selector & !7)), descriptor);
             assert!((selector | 7) <= GDT_LIMIT);
-            assert!(
-                descriptor == 0 || (descriptor >> 45) & 3 == u64::from(selector & 3),
-                "DPL is RPL"
-            );
+            assert!(descriptor == 0 || (descriptor >> 45) & 3 == u64::from(selector & 3), "DPL is RPL");
         }
     }
 
@@ -228,17 +199,8 @@ mod tests {
         let memory = built(&longest);
         assert_eq!(memory[0x8ffe..=0x9000], [b'x', 0, 0]);
         let too_long = vec![b'x'; COMMAND_LINE_BYTES_MAX + 1];
-        let info = BootInfo {
-            memory_bytes: 1 << 20,
-            tsc_hz: 1,
-            command_line: &too_long,
-        };
+        let info = BootInfo { memory_bytes: 1 << 20, tsc_hz: 1, command_line: &too_long };
         let refused = build(&info, &mut |_, _| panic!("wrote in spite of the error"));
-        assert_eq!(
-            refused,
-            Err(ElfError::CommandLine {
-                bytes: COMMAND_LINE_BYTES_MAX + 1
-            })
-        );
+        assert_eq!(refused, Err(ElfError::CommandLine { bytes: COMMAND_LINE_BYTES_MAX + 1 }));
     }
 }

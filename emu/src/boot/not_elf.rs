@@ -8,27 +8,11 @@ const OTHER_SYSTEM: &str = "build the program as a bare-metal ELF64 instead, see
 
 /// (how it begins, what it is, what to do)
 const MAGICS: [(&[u8], &str, &str); 16] = [
-    (
-        b"#!",
-        "a script",
-        "its interpreter runs on an operating system; ftemu runs bare-metal ELF64 programs",
-    ),
+    (b"#!", "a script", "its interpreter runs on an operating system; ftemu runs bare-metal ELF64 programs"),
     (b"MZ", "a Windows or UEFI program (PE)", OTHER_SYSTEM),
-    (
-        b"\xcf\xfa\xed\xfe",
-        "a macOS program (Mach-O)",
-        OTHER_SYSTEM,
-    ),
-    (
-        b"\xce\xfa\xed\xfe",
-        "a 32-bit macOS program (Mach-O)",
-        OTHER_SYSTEM,
-    ),
-    (
-        b"\xca\xfe\xba\xbe",
-        "a universal macOS program (Mach-O) or a Java class",
-        OTHER_SYSTEM,
-    ),
+    (b"\xcf\xfa\xed\xfe", "a macOS program (Mach-O)", OTHER_SYSTEM),
+    (b"\xce\xfa\xed\xfe", "a 32-bit macOS program (Mach-O)", OTHER_SYSTEM),
+    (b"\xca\xfe\xba\xbe", "a universal macOS program (Mach-O) or a Java class", OTHER_SYSTEM),
     (b"\0asm", "a WebAssembly module", OTHER_SYSTEM),
     (b"\x1f\x8b", "gzip-compressed", COMPRESSED),
     (b"\xfd7zXZ\0", "xz-compressed", COMPRESSED),
@@ -36,26 +20,10 @@ const MAGICS: [(&[u8], &str, &str); 16] = [
     (b"BZh", "bzip2-compressed", COMPRESSED),
     (b"\x04\x22\x4d\x18", "lz4-compressed", COMPRESSED),
     (b"PK\x03\x04", "a zip archive", COMPRESSED),
-    (
-        b"070701",
-        "a cpio archive (an initramfs?)",
-        "give the program itself",
-    ),
-    (
-        b"!<arch>\n",
-        "a static library or package (ar archive)",
-        "link it into a program, see CONTRIBUTING.md",
-    ),
-    (
-        b"QFI\xfb",
-        "a qcow2 disk image",
-        "give a bare-metal ELF64 program",
-    ),
-    (
-        b"BC\xc0\xde",
-        "LLVM bitcode",
-        "compile and link it, see CONTRIBUTING.md",
-    ),
+    (b"070701", "a cpio archive (an initramfs?)", "give the program itself"),
+    (b"!<arch>\n", "a static library or package (ar archive)", "link it into a program, see CONTRIBUTING.md"),
+    (b"QFI\xfb", "a qcow2 disk image", "give a bare-metal ELF64 program"),
+    (b"BC\xc0\xde", "LLVM bitcode", "compile and link it, see CONTRIBUTING.md"),
 ];
 
 /// What `image`, which does not begin like an ELF, looks like, and what to do.
@@ -64,38 +32,25 @@ pub(super) fn describe(image: &[u8]) -> (&'static str, &'static str) {
         return ("empty", "did the build fail?");
     }
     if has(image, BZIMAGE_MAGIC_OFFSET, b"HdrS") {
-        return (
-            "a Linux kernel (bzImage)",
-            "this version boots bare-metal ELF64 programs only",
-        );
+        return ("a Linux kernel (bzImage)", "this version boots bare-metal ELF64 programs only");
     }
     if let Some((_, is, advice)) = MAGICS.iter().find(|(magic, ..)| image.starts_with(magic)) {
         return (is, advice);
     }
     if has(image, BOOT_SECTOR_MAGIC_OFFSET, &[0x55, 0xaa]) {
-        return (
-            "a boot sector or disk image",
-            "give a bare-metal ELF64 program",
-        );
+        return ("a boot sector or disk image", "give a bare-metal ELF64 program");
     }
     if is_text(image) {
         return ("text", "give the linked program, not its source");
     }
-    (
-        "not an ELF file",
-        "give a bare-metal ELF64 program for x86-64, see CONTRIBUTING.md",
-    )
+    ("not an ELF file", "give a bare-metal ELF64 program for x86-64, see CONTRIBUTING.md")
 }
 
 fn has(image: &[u8], offset: usize, magic: &[u8]) -> bool {
-    image
-        .get(offset..)
-        .is_some_and(|rest| rest.starts_with(magic))
+    image.get(offset..).is_some_and(|rest| rest.starts_with(magic))
 }
 
 fn is_text(image: &[u8]) -> bool {
     let beginning = &image[..image.len().min(256)];
-    beginning
-        .iter()
-        .all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
+    beginning.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
 }

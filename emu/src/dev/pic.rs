@@ -114,9 +114,7 @@ impl Chip {
         if self.special_fully_nested {
             blocking &= !(1 << CASCADE);
         }
-        let first = self
-            .by_priority()
-            .find(|input| (requests | blocking) & 1 << input != 0)?;
+        let first = self.by_priority().find(|input| (requests | blocking) & 1 << input != 0)?;
         (blocking & 1 << first == 0).then_some(first)
     }
 
@@ -155,11 +153,7 @@ impl Chip {
     }
 
     fn write_data(&mut self, value: u8) {
-        let after_icw3 = if self.icw4_follows {
-            Expect::Icw4
-        } else {
-            Expect::Mask
-        };
+        let after_icw3 = if self.icw4_follows { Expect::Icw4 } else { Expect::Mask };
         self.expect = match self.expect {
             Expect::Mask => {
                 self.imr = value;
@@ -167,11 +161,7 @@ impl Chip {
             }
             Expect::Icw2 => {
                 self.vector_base = value & 0xf8;
-                if self.single {
-                    after_icw3
-                } else {
-                    Expect::Icw3
-                }
+                if self.single { after_icw3 } else { Expect::Icw3 }
             }
             Expect::Icw3 => after_icw3, // the cascade is wired: slave on input 2
             Expect::Icw4 => {
@@ -208,14 +198,8 @@ impl Chip {
 
     /// Non-specific EOI. In special mask mode it passes over masked inputs.
     fn end_highest(&mut self) -> Option<u8> {
-        let candidates = if self.special_mask {
-            self.isr & !self.imr
-        } else {
-            self.isr
-        };
-        let ended = self
-            .by_priority()
-            .find(|input| candidates & 1 << input != 0)?;
+        let candidates = if self.special_mask { self.isr & !self.imr } else { self.isr };
+        let ended = self.by_priority().find(|input| candidates & 1 << input != 0)?;
         self.isr &= !(1 << ended);
         Some(ended)
     }
@@ -267,10 +251,7 @@ impl Default for Pic {
 impl Pic {
     /// The pair with the vectors that PC firmware gives it (0x08 and 0x70), everything masked.
     pub fn new() -> Self {
-        Pic {
-            master: Chip::new(0x08),
-            slave: Chip::new(0x70),
-        }
+        Pic { master: Chip::new(0x08), slave: Chip::new(0x70) }
     }
 
     /// Reads port 0x20, 0x21, 0xa0, 0xa1, 0x4d0 or 0x4d1; all ones elsewhere.
@@ -534,10 +515,7 @@ mod tests {
         pic.write(0x4d0, 0x18); // inputs 3 and 4 by level
         pic.set_line(3, true);
         pic.set_line(4, true);
-        assert_eq!(
-            [pic.acknowledge(), pic.acknowledge(), pic.acknowledge()],
-            [0x33, 0x34, 0x33]
-        );
+        assert_eq!([pic.acknowledge(), pic.acknowledge(), pic.acknowledge()], [0x33, 0x34, 0x33]);
         pic.write(0x20, 0x00);
         assert_eq!([pic.acknowledge(), pic.acknowledge()], [0x34, 0x34]);
     }
@@ -553,11 +531,7 @@ mod tests {
         pic.write(0x20, 0x68);
         assert_eq!((pic.pending(), pic.acknowledge()), (true, 0x36));
         pic.write(0x20, 0x20);
-        assert_eq!(
-            in_service(&mut pic),
-            (0x02, 0),
-            "a non-specific EOI passes over the masked input"
-        );
+        assert_eq!(in_service(&mut pic), (0x02, 0), "a non-specific EOI passes over the masked input");
         pic.write(0x20, 0x48);
         pic.write(0x20, 0x20);
         assert_eq!(in_service(&mut pic), (0, 0));

@@ -21,9 +21,7 @@ fn tick_at(ns: u64) -> i64 {
 /// The first nanosecond of `tick`: the least `ns` with `tick_at(ns) == tick`. `None` beyond the end of time.
 fn first_ns_of(tick: i64) -> Option<u64> {
     let tick = u64::try_from(tick).ok()?;
-    (tick / HZ)
-        .checked_mul(NS_PER_S)?
-        .checked_add((tick % HZ * NS_PER_S).div_ceil(HZ))
+    (tick / HZ).checked_mul(NS_PER_S)?.checked_add((tick % HZ * NS_PER_S).div_ceil(HZ))
 }
 
 /// The counting of a counter.
@@ -143,11 +141,7 @@ impl Counter {
     fn ticks_to_boundary(&self, elapsed: i64) -> i64 {
         let phase = elapsed.rem_euclid(self.period());
         let high = self.high_ticks();
-        if self.mode == 3 && phase < high {
-            high - phase
-        } else {
-            self.period() - phase
-        }
+        if self.mode == 3 && phase < high { high - phase } else { self.period() - phase }
     }
 
     fn period(&self) -> i64 {
@@ -176,9 +170,7 @@ impl Counter {
         match self.mode {
             0 | 4 => {
                 self.run = match self.run {
-                    Run::Since { tick: start } if !gate => Run::Held {
-                        ticks: (tick - start).max(0),
-                    },
+                    Run::Since { tick: start } if !gate => Run::Held { ticks: (tick - start).max(0) },
                     Run::Held { ticks } if gate => Run::Since { tick: tick - ticks },
                     run => run,
                 }
@@ -186,9 +178,7 @@ impl Counter {
             // A rising gate starts or restarts; in modes 1 and 5 the level of the gate does not matter.
             _ if gate && self.reload != 0 => self.start(tick),
             2 | 3 if !gate => {
-                self.run = self.elapsed(tick).map_or(Run::Idle, |ticks| Run::Held {
-                    ticks: ticks.max(0),
-                });
+                self.run = self.elapsed(tick).map_or(Run::Idle, |ticks| Run::Held { ticks: ticks.max(0) });
                 self.switch_tick = None;
             }
             _ => {}
@@ -258,8 +248,7 @@ impl Counter {
     }
 
     fn status(&self, tick: i64) -> u8 {
-        let not_loaded =
-            self.switch_tick.is_some() || self.elapsed(tick).is_none_or(|ticks| ticks < 0);
+        let not_loaded = self.switch_tick.is_some() || self.elapsed(tick).is_none_or(|ticks| ticks < 0);
         u8::from(self.out(tick)) << 7
             | u8::from(not_loaded) << 6
             | self.access << 4
@@ -281,10 +270,7 @@ impl Counter {
         if let Some(status) = self.latched_status.take() {
             return status;
         }
-        let [low, high] = self
-            .latched_count
-            .unwrap_or_else(|| self.value(tick))
-            .to_le_bytes();
+        let [low, high] = self.latched_count.unwrap_or_else(|| self.value(tick)).to_le_bytes();
         let high_now = match self.access {
             1 => false,
             2 => true,
@@ -341,12 +327,7 @@ impl Pit {
     pub fn new() -> Self {
         let mut counters = [Counter::new(), Counter::new(), Counter::new()];
         counters[2].gate = false;
-        Pit {
-            counters,
-            tick: 0,
-            rose: false,
-            control_b: 0,
-        }
+        Pit { counters, tick: 0, rose: false, control_b: 0 }
     }
 
     /// Reads port 0x40-0x43 or 0x61 at guest time `now_ns`; all ones elsewhere.
@@ -385,9 +366,7 @@ impl Pit {
         if now <= self.tick {
             return;
         }
-        self.rose |= self.counters[0]
-            .next_rise(self.tick)
-            .is_some_and(|rise| rise <= now);
+        self.rose |= self.counters[0].next_rise(self.tick).is_some_and(|rise| rise <= now);
         for counter in &mut self.counters {
             if let Some(tick) = counter.switch_tick.filter(|tick| *tick <= now) {
                 counter.switch(tick);
@@ -467,17 +446,7 @@ mod tests {
 
     #[test]
     fn ticks_and_nanoseconds_round_one_way() {
-        for tick in [
-            0,
-            1,
-            2,
-            1193,
-            HZ - 1,
-            HZ,
-            HZ + 1,
-            86_400 * HZ + 7,
-            22_000_000_000_000_000,
-        ] {
+        for tick in [0, 1, 2, 1193, HZ - 1, HZ, HZ + 1, 86_400 * HZ + 7, 22_000_000_000_000_000] {
             let first = first_ns_of(tick as i64).unwrap();
             assert_eq!(first, ns(tick));
             assert_eq!(tick_at(first), tick as i64);
@@ -499,14 +468,8 @@ mod tests {
         }
         let day_ns = 86_400 * NS_PER_S;
         pit.advance(day_ns);
-        assert!(
-            pit.take_edge0() && !pit.take_edge0(),
-            "a day in one step is one edge"
-        );
-        assert_eq!(
-            pit.next_deadline(),
-            Some(ns(1 + (86_400 * HZ - 1).div_ceil(1193) * 1193))
-        );
+        assert!(pit.take_edge0() && !pit.take_edge0(), "a day in one step is one edge");
+        assert_eq!(pit.next_deadline(), Some(ns(1 + (86_400 * HZ - 1).div_ceil(1193) * 1193)));
     }
 
     #[test]
@@ -517,11 +480,7 @@ mod tests {
         assert_eq!(pit.next_deadline(), None);
         assert_eq!(latched(&mut pit, 9), 0xfffd, "the count goes on below zero");
         pit.write(0x40, 3, ns(9));
-        assert_eq!(
-            (pit.out0(), pit.next_deadline()),
-            (false, None),
-            "the first byte stops the count"
-        );
+        assert_eq!((pit.out0(), pit.next_deadline()), (false, None), "the first byte stops the count");
         pit.write(0x40, 0, ns(20));
         assert_eq!(pit.next_deadline(), Some(ns(24)));
     }
@@ -604,10 +563,7 @@ mod tests {
         let mut pit = counter0(0x34, 1000);
         pit.write(0x43, 0x00, ns(11));
         pit.write(0x43, 0x00, ns(50));
-        assert_eq!(
-            [pit.read(0x40, ns(60)), pit.read(0x40, ns(70))],
-            990u16.to_le_bytes()
-        );
+        assert_eq!([pit.read(0x40, ns(60)), pit.read(0x40, ns(70))], 990u16.to_le_bytes());
         assert_eq!(pit.read(0x40, ns(101)), 900u16.to_le_bytes()[0]);
     }
 
@@ -615,15 +571,8 @@ mod tests {
     fn read_back_gives_status_then_count() {
         let mut pit = counter0(0x34, 1000);
         pit.write(0x43, 0xc2, ns(1));
-        assert_eq!(
-            pit.read(0x40, ns(9)),
-            0xb4,
-            "OUT high, loaded, two bytes, mode 2"
-        );
-        assert_eq!(
-            [pit.read(0x40, ns(9)), pit.read(0x40, ns(9))],
-            1000u16.to_le_bytes()
-        );
+        assert_eq!(pit.read(0x40, ns(9)), 0xb4, "OUT high, loaded, two bytes, mode 2");
+        assert_eq!([pit.read(0x40, ns(9)), pit.read(0x40, ns(9))], 1000u16.to_le_bytes());
         pit.write(0x43, 0xee, ns(9));
         assert_eq!(pit.read(0x42, ns(9)) & 0x40, 0x40, "counter 2 has no count");
     }
@@ -656,11 +605,7 @@ mod tests {
             pit.write(port, value, ns(2000));
         }
         pit.write(0x61, 0, ns(2030));
-        assert_eq!(
-            pit.read(0x61, ns(2100)) & 0x20,
-            0x20,
-            "a low gate holds OUT high"
-        );
+        assert_eq!(pit.read(0x61, ns(2100)) & 0x20, 0x20, "a low gate holds OUT high");
         pit.write(0x61, 1, ns(3000));
         assert_eq!(pit.read(0x42, ns(3001)), 100);
     }
@@ -692,16 +637,10 @@ mod tests {
         let mut pit = Pit::new();
         let mut seed = 1u64;
         for step in 0..200_000u64 {
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let [a, b, c, ..] = (seed >> 24).to_le_bytes();
             let port = [0x40, 0x41, 0x42, 0x43, 0x61][usize::from(a % 5)];
-            let now_ns = if step < 199_000 {
-                step * u64::from(c)
-            } else {
-                u64::MAX - 200_000 + step
-            };
+            let now_ns = if step < 199_000 { step * u64::from(c) } else { u64::MAX - 200_000 + step };
             match b & 1 {
                 0 => pit.write(port, b ^ c, now_ns),
                 _ => drop(pit.read(port, now_ns)),

@@ -71,16 +71,8 @@ impl Rtc {
     /// A clock that shows `epoch_s` seconds since 1970 (UTC) when the machine is created, in BCD and 24 hours, with the
     /// periodic rate at 1024 Hz and all interrupts off.
     pub fn new(epoch_s: u64) -> Self {
-        let offset_s = i64::try_from(epoch_s)
-            .unwrap_or(LAST_SECOND)
-            .min(LAST_SECOND);
-        let mut rtc = Rtc {
-            index: 0,
-            cmos: [[0; 32]; 4],
-            offset_s,
-            phase_ns: 0,
-            now_ns: 0,
-        };
+        let offset_s = i64::try_from(epoch_s).unwrap_or(LAST_SECOND).min(LAST_SECOND);
+        let mut rtc = Rtc { index: 0, cmos: [[0; 32]; 4], offset_s, phase_ns: 0, now_ns: 0 };
         rtc.offset_s -= rtc.updates(0);
         *rtc.cell(REG_A) = 0x26;
         *rtc.cell(REG_B) = B_24_HOURS;
@@ -94,22 +86,13 @@ impl Rtc {
             return 0xff;
         }
         match self.index {
-            REG_A => {
-                self.get(REG_A)
-                    | if self.updating() {
-                        A_UPDATE_IN_PROGRESS
-                    } else {
-                        0
-                    }
-            }
+            REG_A => self.get(REG_A) | if self.updating() { A_UPDATE_IN_PROGRESS } else { 0 },
             REG_C => {
                 let interrupt = if self.irq() { C_INTERRUPT } else { 0 };
                 std::mem::take(self.cell(REG_C)) | interrupt
             }
             REG_D => D_VALID_RAM,
-            register if self.running() && TIME_REGISTERS.contains(&register) => {
-                self.encoded(self.second(), register)
-            }
+            register if self.running() && TIME_REGISTERS.contains(&register) => self.encoded(self.second(), register),
             register => self.get(register),
         }
     }
@@ -146,10 +129,7 @@ impl Rtc {
         if self.running() && self.updates(now_ns) > self.updates(self.now_ns) {
             flags |= UPDATED;
             let last = self.offset_s + self.updates(now_ns);
-            if self
-                .next_alarm(self.second())
-                .is_some_and(|second| second <= last)
-            {
+            if self.next_alarm(self.second()).is_some_and(|second| second <= last) {
                 flags |= ALARM;
             }
         }
@@ -171,17 +151,10 @@ impl Rtc {
         let second = self.second();
         let at_second = |later: i64| self.update_ns(later - self.offset_s);
         let update = (enabled & UPDATED != 0 && self.running()).then(|| at_second(second + 1));
-        let alarm = (enabled & ALARM != 0 && self.running())
-            .then(|| self.next_alarm(second).and_then(at_second));
-        let periodic = self
-            .periodic_ticks()
-            .filter(|_| enabled & PERIODIC != 0)
-            .map(|ticks| self.next_period_ns(ticks));
-        [update, alarm, periodic]
-            .into_iter()
-            .flatten()
-            .flatten()
-            .min()
+        let alarm = (enabled & ALARM != 0 && self.running()).then(|| self.next_alarm(second).and_then(at_second));
+        let periodic =
+            self.periodic_ticks().filter(|_| enabled & PERIODIC != 0).map(|ticks| self.next_period_ns(ticks));
+        [update, alarm, periodic].into_iter().flatten().flatten().min()
     }
 
     fn get(&self, register: u8) -> u8 {
@@ -220,11 +193,7 @@ impl Rtc {
             self.stop();
         }
         // Setting SET turns the update interrupt off.
-        *self.cell(REG_B) = if value & B_SET != 0 {
-            value & !B_UPDATE_INTERRUPT
-        } else {
-            value
-        };
+        *self.cell(REG_B) = if value & B_SET != 0 { value & !B_UPDATE_INTERRUPT } else { value };
         if !was_running && self.running() {
             self.start();
         }
@@ -244,8 +213,7 @@ impl Rtc {
         let field = |register| i64::from(self.decoded(self.get(register)));
         let year = field(CENTURY) * 100 + field(YEAR);
         let days = days_from_civil(year, field(MONTH).clamp(1, 12), field(DAY).max(1));
-        let second =
-            days * S_PER_DAY + self.decoded_hour() * 3600 + field(MINUTES) * 60 + field(SECONDS);
+        let second = days * S_PER_DAY + self.decoded_hour() * 3600 + field(MINUTES) * 60 + field(SECONDS);
         self.offset_s = second - self.updates(self.now_ns);
         for register in TIME_REGISTERS {
             *self.cell(register) = 0;
@@ -264,10 +232,7 @@ impl Rtc {
 
     /// When update number `count` happens.
     fn update_ns(&self, count: i64) -> Option<u64> {
-        u64::try_from(count - 1)
-            .ok()?
-            .checked_mul(NS_PER_S)?
-            .checked_add(self.phase_ns)
+        u64::try_from(count - 1).ok()?.checked_mul(NS_PER_S)?.checked_add(self.phase_ns)
     }
 
     fn updating(&self) -> bool {
@@ -291,8 +256,7 @@ impl Rtc {
 
     /// How many periods of `ticks` have ended at `ns`, counted so that every update ends one.
     fn periods(&self, ns: u64, ticks: u64) -> u64 {
-        self.updates(ns) as u64 * (CRYSTAL_HZ / ticks)
-            + self.since_update_ns(ns) * CRYSTAL_HZ / ticks / NS_PER_S
+        self.updates(ns) as u64 * (CRYSTAL_HZ / ticks) + self.since_update_ns(ns) * CRYSTAL_HZ / ticks / NS_PER_S
     }
 
     /// When the next period of `ticks` ends.
@@ -355,30 +319,18 @@ impl Rtc {
             return i64::from(self.decoded(raw));
         }
         let of_half = i64::from(self.decoded(raw & !HOUR_PM)) % 12;
-        if raw & HOUR_PM != 0 {
-            of_half + 12
-        } else {
-            of_half
-        }
+        if raw & HOUR_PM != 0 { of_half + 12 } else { of_half }
     }
 
     /// Two decimal digits, BCD or binary.
     #[expect(clippy::cast_possible_truncation, reason = "two digits")]
     fn encode(&self, value: i64) -> u8 {
         let value = value.rem_euclid(100) as u8;
-        if self.get(REG_B) & B_BINARY != 0 {
-            value
-        } else {
-            (value / 10) << 4 | (value % 10)
-        }
+        if self.get(REG_B) & B_BINARY != 0 { value } else { (value / 10) << 4 | (value % 10) }
     }
 
     fn decoded(&self, raw: u8) -> u8 {
-        if self.get(REG_B) & B_BINARY != 0 {
-            raw
-        } else {
-            (raw >> 4) * 10 + (raw & 15)
-        }
+        if self.get(REG_B) & B_BINARY != 0 { raw } else { (raw >> 4) * 10 + (raw & 15) }
     }
 }
 
@@ -423,8 +375,7 @@ mod tests {
 
     /// Century, year, month, day, hours, minutes, seconds, day of the week.
     fn time(rtc: &mut Rtc, now_ns: u64) -> [u8; 8] {
-        [CENTURY, YEAR, MONTH, DAY, HOURS, MINUTES, SECONDS, WEEKDAY]
-            .map(|register| get(rtc, register, now_ns))
+        [CENTURY, YEAR, MONTH, DAY, HOURS, MINUTES, SECONDS, WEEKDAY].map(|register| get(rtc, register, now_ns))
     }
 
     #[test]
@@ -441,18 +392,9 @@ mod tests {
     #[test]
     fn the_month_turns_in_bcd() {
         let mut rtc = Rtc::new(FEBRUARY);
-        assert_eq!(
-            time(&mut rtc, S - 1),
-            [0x20, 0x26, 0x02, 0x28, 0x23, 0x59, 0x58, 7]
-        );
-        assert_eq!(
-            time(&mut rtc, S),
-            [0x20, 0x26, 0x02, 0x28, 0x23, 0x59, 0x59, 7]
-        );
-        assert_eq!(
-            time(&mut rtc, 2 * S),
-            [0x20, 0x26, 0x03, 0x01, 0x00, 0x00, 0x00, 1]
-        );
+        assert_eq!(time(&mut rtc, S - 1), [0x20, 0x26, 0x02, 0x28, 0x23, 0x59, 0x58, 7]);
+        assert_eq!(time(&mut rtc, S), [0x20, 0x26, 0x02, 0x28, 0x23, 0x59, 0x59, 7]);
+        assert_eq!(time(&mut rtc, 2 * S), [0x20, 0x26, 0x03, 0x01, 0x00, 0x00, 0x00, 1]);
     }
 
     #[test]
@@ -474,13 +416,7 @@ mod tests {
         let now = 100 * S + 300_000_000;
         set(&mut rtc, REG_B, B_SET | B_24_HOURS, now);
         set(&mut rtc, REG_A, 0x76, now);
-        for (register, value) in [
-            (YEAR, 0x99),
-            (CENTURY, 0x19),
-            (MONTH, 0x12),
-            (DAY, 0x31),
-            (HOURS, 0x23),
-        ] {
+        for (register, value) in [(YEAR, 0x99), (CENTURY, 0x19), (MONTH, 0x12), (DAY, 0x31), (HOURS, 0x23)] {
             set(&mut rtc, register, value, now);
         }
         set(&mut rtc, MINUTES, 0x59, now);
@@ -490,11 +426,7 @@ mod tests {
         set(&mut rtc, REG_B, B_24_HOURS, later);
         set(&mut rtc, REG_A, 0x26, later);
         assert_eq!(get(&mut rtc, SECONDS, later + S / 2 - 1), 0x59);
-        assert_eq!(
-            time(&mut rtc, later + S / 2),
-            [0x20, 0, 1, 1, 0, 0, 0, 7],
-            "half a second after the divider"
-        );
+        assert_eq!(time(&mut rtc, later + S / 2), [0x20, 0, 1, 1, 0, 0, 0, 7], "half a second after the divider");
         assert_eq!(get(&mut rtc, SECONDS, later + S / 2 + 3 * S), 3);
     }
 
@@ -511,13 +443,7 @@ mod tests {
     #[test]
     fn update_in_progress_ends_when_the_seconds_change() {
         let mut rtc = Rtc::new(FEBRUARY);
-        for (now, uip) in [
-            (0, 0),
-            (S - UPDATE_NS - 1, 0),
-            (S - UPDATE_NS, 0x80),
-            (S - 1, 0x80),
-            (S, 0),
-        ] {
+        for (now, uip) in [(0, 0), (S - UPDATE_NS - 1, 0), (S - UPDATE_NS, 0x80), (S - 1, 0x80), (S, 0)] {
             assert_eq!(get(&mut rtc, REG_A, now), 0x26 | uip);
         }
     }
@@ -551,10 +477,7 @@ mod tests {
                 assert_eq!(deadline, (period * S).div_ceil(hz));
                 rtc.advance(deadline - 1);
                 assert!(!rtc.irq());
-                assert_eq!(
-                    get(&mut rtc, REG_C, deadline) & (C_INTERRUPT | PERIODIC),
-                    C_INTERRUPT | PERIODIC
-                );
+                assert_eq!(get(&mut rtc, REG_C, deadline) & (C_INTERRUPT | PERIODIC), C_INTERRUPT | PERIODIC);
             }
         }
         let mut off = Rtc::new(0);
@@ -566,11 +489,7 @@ mod tests {
     #[test]
     fn alarm_at_a_time_of_day() {
         let mut rtc = Rtc::new(FEBRUARY);
-        for (register, value) in [
-            (HOURS_ALARM, 0x08),
-            (MINUTES_ALARM, 0x30),
-            (SECONDS_ALARM, 0x15),
-        ] {
+        for (register, value) in [(HOURS_ALARM, 0x08), (MINUTES_ALARM, 0x30), (SECONDS_ALARM, 0x15)] {
             set(&mut rtc, register, value, 0);
         }
         set(&mut rtc, REG_B, B_24_HOURS | ALARM, 0);
@@ -598,11 +517,7 @@ mod tests {
             assert_eq!(get(&mut rtc, register, S), register ^ 0x5a);
         }
         set(&mut rtc, REG_D | 0x80, 0, S);
-        assert_eq!(
-            get(&mut rtc, REG_D | 0x80, S),
-            0x80,
-            "bit 7 of the index is the NMI mask"
-        );
+        assert_eq!(get(&mut rtc, REG_D | 0x80, S), 0x80, "bit 7 of the index is the NMI mask");
         assert_eq!(rtc.read(0x70, S), 0xff);
     }
 
@@ -611,15 +526,9 @@ mod tests {
         let mut rtc = Rtc::new(u64::MAX);
         let mut seed = 1u64;
         for step in 0..200_000u64 {
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let [register, value, c, ..] = (seed >> 24).to_le_bytes();
-            let now_ns = if step < 199_000 {
-                step * u64::from(c) * 90_000
-            } else {
-                u64::MAX - 200_000 + step
-            };
+            let now_ns = if step < 199_000 { step * u64::from(c) * 90_000 } else { u64::MAX - 200_000 + step };
             let register = register % 14;
             set(&mut rtc, register, value, now_ns);
             get(&mut rtc, register, now_ns);

@@ -168,11 +168,7 @@ impl Uart {
 
     /// How many bytes the receiver holds.
     fn held(&self) -> usize {
-        let queue = if self.looped_back() {
-            &self.looped
-        } else {
-            &self.received
-        };
+        let queue = if self.looped_back() { &self.looped } else { &self.received };
         queue.len().min(self.depth())
     }
 
@@ -207,11 +203,7 @@ impl Uart {
     }
 
     fn read_received(&mut self) -> u8 {
-        let queue = if self.looped_back() {
-            &mut self.looped
-        } else {
-            &mut self.received
-        };
+        let queue = if self.looped_back() { &mut self.looped } else { &mut self.received };
         let byte = queue.pop_front();
         self.fell |= byte.is_some();
         byte.unwrap_or(0)
@@ -227,11 +219,7 @@ impl Uart {
 
     fn read_lsr(&mut self) -> u8 {
         let data_ready = if self.held() > 0 { LSR_DATA_READY } else { 0 };
-        let overrun = if std::mem::take(&mut self.overrun) {
-            LSR_OVERRUN
-        } else {
-            0
-        };
+        let overrun = if std::mem::take(&mut self.overrun) { LSR_OVERRUN } else { 0 };
         LSR_TRANSMITTER_EMPTY | data_ready | overrun
     }
 
@@ -245,11 +233,7 @@ impl Uart {
 
     /// A receiver reset drops looped-back bytes only: what the host sent is never lost.
     fn write_fcr(&mut self, value: u8) {
-        let fcr = if value & FCR_ENABLE != 0 {
-            value & FCR_KEPT
-        } else {
-            0
-        };
+        let fcr = if value & FCR_ENABLE != 0 { value & FCR_KEPT } else { 0 };
         if (self.fcr ^ fcr) & FCR_ENABLE != 0 || value & (FCR_ENABLE | FCR_RESET_RECEIVER) == 3 {
             self.looped.clear();
         }
@@ -271,15 +255,10 @@ impl Uart {
         if !self.looped_back() {
             return MSR_CONNECTED;
         }
-        [
-            (MCR_DTR, MSR_DSR),
-            (MCR_RTS, MSR_CTS),
-            (MCR_OUT1, MSR_RI),
-            (MCR_OUT2, MSR_DCD),
-        ]
-        .iter()
-        .filter(|(output, _)| self.mcr & output != 0)
-        .fold(0, |inputs, (_, input)| inputs | input)
+        [(MCR_DTR, MSR_DSR), (MCR_RTS, MSR_CTS), (MCR_OUT1, MSR_RI), (MCR_OUT2, MSR_DCD)]
+            .iter()
+            .filter(|(output, _)| self.mcr & output != 0)
+            .fold(0, |inputs, (_, input)| inputs | input)
     }
 
     fn transmit(&mut self, byte: u8) -> Option<u8> {

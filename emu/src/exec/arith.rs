@@ -71,9 +71,11 @@ impl Binary for Test {
 /// Binds a two-operand operation in all its forms.
 pub(crate) fn binary<B: Binary>(i: &Insn, b: &mut Builder) -> Bound {
     let form = form(i)?;
-    let how = if B::STORES && matches!(form, Form::MR | Form::MI) { access::READ | access::WRITE } else { access::READ };
+    let how =
+        if B::STORES && matches!(form, Form::MR | Form::MI) { access::READ | access::WRITE } else { access::READ };
     let op = operands(i, b, how);
-    let f = by_width!(i.width, T => if i.flags_live { select::<B, T, true>(form) } else { select::<B, T, false>(form) });
+    let f =
+        by_width!(i.width, T => if i.flags_live { select::<B, T, true>(form) } else { select::<B, T, false>(form) });
     b.push(Op { f, ..op });
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! BT BTS BTR BTC BSF BSR.
 
-use super::operand::{ea, flags, operands, place, push_address, read, segment_base};
 use super::Bound;
+use super::operand::{ea, flags, operands, place, push_address, read, segment_base};
 use crate::alu;
 use crate::block::Builder;
 use crate::cpu::flags::{CF, Lazy};
@@ -130,7 +130,8 @@ unsafe fn test_m<B: Bit, T: Width, const IMM: bool>(cpu: *mut Cpu, op: *const Op
 pub(crate) fn scan<const REVERSE: bool>(i: &Insn, b: &mut Builder) -> Bound {
     let memory = i.operands[1] == Operand::Mem;
     let op = operands(i, b, access::READ);
-    let f: Handler = by_width!(i.width, T => if memory { scan_to::<T, REVERSE, true> } else { scan_to::<T, REVERSE, false> });
+    let f: Handler =
+        by_width!(i.width, T => if memory { scan_to::<T, REVERSE, true> } else { scan_to::<T, REVERSE, false> });
     b.push(Op { f, ..op });
     Ok(())
 }

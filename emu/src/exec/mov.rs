@@ -236,7 +236,8 @@ pub(crate) use by_condition;
 pub(crate) fn cmov(i: &Insn, b: &mut Builder) -> Bound {
     let memory = i.operands[1] == Operand::Mem;
     let op = operands(i, b, access::READ);
-    let f: Handler = by_condition!(i.cc, C => by_width!(i.width, T => if memory { cmov_m::<T, C> } else { cmov_r::<T, C> }));
+    let f: Handler =
+        by_condition!(i.cc, C => by_width!(i.width, T => if memory { cmov_m::<T, C> } else { cmov_r::<T, C> }));
     b.push(Op { f, ..op });
     Ok(())
 }

@@ -105,7 +105,8 @@ unsafe fn narrow<T: Width, const MEM: bool, const IMM: bool, const FLAGS: bool>(
 /// DIV and IDIV of RDX:RAX. Flags are left alone (undefined in the SDM).
 pub(crate) fn div<const SIGNED: bool>(i: &Insn, b: &mut Builder) -> Bound {
     let (memory, op) = one_operand(i, b);
-    let f: Handler = by_width!(i.width, T => if memory { divide::<T, SIGNED, true> } else { divide::<T, SIGNED, false> });
+    let f: Handler =
+        by_width!(i.width, T => if memory { divide::<T, SIGNED, true> } else { divide::<T, SIGNED, false> });
     b.push(Op { f, ..op });
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Operand access: from `Insn` operands to op fields, and from op fields to values.
 
 use crate::block::Builder;
+use crate::cpu::flags::Lazy;
 use crate::cpu::{Cpu, offset, regs};
 use crate::decode::{Insn, Operand};
-use crate::cpu::flags::Lazy;
 use crate::engine::{go, next};
 use crate::op::{Op, access};
 
@@ -149,7 +149,9 @@ pub(crate) fn operands(insn: &Insn, b: &mut Builder, how: u8) -> Op {
     let mut place = [None; 2];
     for (operand, to) in insn.operands.iter().zip(place.iter_mut()) {
         match *operand {
-            Operand::Reg(r) | Operand::Xmm(r) | Operand::Seg(r) | Operand::Control(r) | Operand::Debug(r) => *to = Some(r),
+            Operand::Reg(r) | Operand::Xmm(r) | Operand::Seg(r) | Operand::Control(r) | Operand::Debug(r) => {
+                *to = Some(r)
+            }
             Operand::Imm(value) => op.imm = value,
             _ => {}
         }

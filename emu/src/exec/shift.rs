@@ -1,7 +1,7 @@
 //! ROL ROR RCL RCR SHL SHR SAR SHLD SHRD.
 
-use super::operand::{ea, flags, operands, place};
 use super::Bound;
+use super::operand::{ea, flags, operands, place};
 use crate::alu;
 use crate::block::Builder;
 use crate::cpu::flags::{CF, Lazy, OF};

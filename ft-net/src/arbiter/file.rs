@@ -27,14 +27,7 @@ impl FileArbiter {
     /// The arbiter of run `instance` for `replica`; `about` says in words where that one runs.
     #[must_use]
     pub fn new(shared: Shared, instance: u64, replica: u64, about: String) -> Self {
-        Self {
-            shared,
-            instance,
-            replica,
-            about,
-            won: Vec::new(),
-            in_doubt: Vec::new(),
-        }
+        Self { shared, instance, replica, about, won: Vec::new(), in_doubt: Vec::new() }
     }
 
     fn path(&self, generation: u64) -> PathBuf {
@@ -46,27 +39,19 @@ impl FileArbiter {
         match self.shared.instance() {
             Ok(Some(instance)) if instance == self.instance => {}
             Ok(Some(other)) => {
-                return Err(unreachable(format!(
-                    "the shared directory belongs to run {other:016x} now"
-                )));
+                return Err(unreachable(format!("the shared directory belongs to run {other:016x} now")));
             }
             Ok(None) => return Err(unreachable("the shared directory has lost its run")),
             Err(error) => return Err(unreachable(error)),
         }
         if generation > 1 && !self.path(generation - 1).try_exists().unwrap_or(false) {
-            return Err(unreachable(format!(
-                "the shared directory has lost generation {}",
-                generation - 1
-            )));
+            return Err(unreachable(format!("the shared directory has lost generation {}", generation - 1)));
         }
         Ok(())
     }
 
     fn create(&self, generation: u64) -> io::Result<File> {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(self.path(generation))
+        OpenOptions::new().write(true).create_new(true).open(self.path(generation))
     }
 
     /// The text of a claim begins with the id of its owner.
@@ -80,21 +65,15 @@ impl FileArbiter {
             Ok(text) if text.is_empty() && self.in_doubt.contains(&generation) => {
                 unreachable("the claim exists, but nobody can tell whose it is")
             }
-            Ok(text) if text.is_empty() => Answer::Held {
-                holder: "a replica that died while claiming".to_owned(),
-            },
-            Ok(text) => Answer::Held {
-                holder: text.lines().collect::<Vec<_>>().join(", "),
-            },
+            Ok(text) if text.is_empty() => Answer::Held { holder: "a replica that died while claiming".to_owned() },
+            Ok(text) => Answer::Held { holder: text.lines().collect::<Vec<_>>().join(", ") },
             Err(error) => unreachable(error),
         }
     }
 
     /// The claim is won already; its text is for people, and for ourselves should an error have hidden the success.
     fn sign(&self, mut file: File) {
-        let signed = file
-            .write_all(self.text().as_bytes())
-            .and_then(|()| file.sync_all());
+        let signed = file.write_all(self.text().as_bytes()).and_then(|()| file.sync_all());
         if signed.is_ok() {
             self.shared.sync();
         }
@@ -136,9 +115,7 @@ impl Arbiter for FileArbiter {
 }
 
 fn unreachable(reason: impl ToString) -> Answer {
-    Answer::Unreachable {
-        reason: reason.to_string(),
-    }
+    Answer::Unreachable { reason: reason.to_string() }
 }
 
 #[cfg(test)]
@@ -163,17 +140,11 @@ mod tests {
         assert_eq!(one.claim(1), Answer::Won);
         assert_eq!(one.exists(2), Answer::Free);
         assert_eq!(two.claim(2), Answer::Won);
-        let Answer::Held { holder } = one.claim(2) else {
-            panic!("two winners")
-        };
+        let Answer::Held { holder } = one.claim(2) else { panic!("two winners") };
         assert_eq!(holder, "replica 0000000000000002, on a test host");
         assert!(matches!(one.exists(2), Answer::Held { .. }));
         assert_eq!(two.claim(2), Answer::Won);
-        assert_eq!(
-            arbiter(&shared, 2).claim(2),
-            Answer::Won,
-            "the file says whose it is"
-        );
+        assert_eq!(arbiter(&shared, 2).claim(2), Answer::Won, "the file says whose it is");
     }
 
     #[test]
@@ -187,19 +158,9 @@ mod tests {
                     scope.spawn(move || arbiter(&shared, replica).claim(2))
                 })
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(
-            answers
-                .iter()
-                .filter(|&answer| *answer == Answer::Won)
-                .count(),
-            1,
-            "{answers:?}"
-        );
+        assert_eq!(answers.iter().filter(|&answer| *answer == Answer::Won).count(), 1, "{answers:?}");
     }
 
     #[test]
@@ -217,10 +178,7 @@ mod tests {
         assert!(matches!(one.claim(2), Answer::Unreachable { .. }));
         fs::write(dir.join("instance"), format!("{:016x}\n", 5)).unwrap();
         fs::remove_file(shared.generation_path(5, 1)).unwrap();
-        assert!(
-            matches!(one.claim(2), Answer::Unreachable { .. }),
-            "history is missing"
-        );
+        assert!(matches!(one.claim(2), Answer::Unreachable { .. }), "history is missing");
     }
 
     #[test]

@@ -21,17 +21,12 @@ impl GuestClock {
 
     /// Guest time at `now`, ns.
     pub(crate) fn at(self, now: Time) -> u64 {
-        self.guest_ns
-            .saturating_add(now.ns().saturating_sub(self.host.ns()))
+        self.guest_ns.saturating_add(now.ns().saturating_sub(self.host.ns()))
     }
 
     /// When guest time will be `guest_ns`.
     pub(crate) fn when(self, guest_ns: u64) -> Time {
-        Time::from_ns(
-            self.host
-                .ns()
-                .saturating_add(guest_ns.saturating_sub(self.guest_ns)),
-        )
+        Time::from_ns(self.host.ns().saturating_add(guest_ns.saturating_sub(self.guest_ns)))
     }
 }
 
@@ -65,8 +60,6 @@ impl Answers {
 
 impl fmt::Debug for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answers")
-            .field("clock", &self.clock)
-            .finish_non_exhaustive()
+        f.debug_struct("Answers").field("clock", &self.clock).finish_non_exhaustive()
     }
 }

@@ -26,15 +26,7 @@ pub(crate) struct Following<L: Leader> {
 
 impl<L: Leader> Following<L> {
     pub(crate) fn new(backup: Backup) -> Self {
-        Self {
-            backup,
-            events: VecDeque::new(),
-            follower: None,
-            ready: false,
-            drained: false,
-            pages: 0,
-            bytes: 0,
-        }
+        Self { backup, events: VecDeque::new(), follower: None, ready: false, drained: false, pages: 0, bytes: 0 }
     }
 
     pub(crate) fn run_slice(&mut self, now: Time, budget: u64) -> Next {
@@ -42,9 +34,7 @@ impl<L: Leader> Following<L> {
             return Next::Over;
         }
         match self.advance(now, budget) {
-            Ok(Pace::Busy) => Next::Again {
-                rest: std::time::Duration::ZERO,
-            },
+            Ok(Pace::Busy) => Next::Again { rest: std::time::Duration::ZERO },
             Ok(Pace::Idle) => Next::Wait,
             Err(error) => {
                 self.backup.handle_diverged(now, error.to_string());
@@ -83,16 +73,11 @@ impl<L: Leader> Following<L> {
             (Feed::End { state, last_entry }, Some(follower)) => {
                 follower.restore(&state, last_entry)?;
                 self.ready = true;
-                self.events.push_back(Event::Transfer {
-                    pages: self.pages,
-                    bytes: self.bytes,
-                });
+                self.events.push_back(Event::Transfer { pages: self.pages, bytes: self.bytes });
             }
             (Feed::Log { bytes, .. }, Some(follower)) => follower.feed(&bytes)?,
             (_, None) => {
-                return Err(EngineError(
-                    "the primary sent a state without its beginning".to_owned(),
-                ));
+                return Err(EngineError("the primary sent a state without its beginning".to_owned()));
             }
         }
         Ok(())

@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use emu::{
-    ClockMode, DirtySet, Input, Machine, MachineConfig, MachineState, Output, Position, Stop, Until,
-};
+use emu::{ClockMode, DirtySet, Input, Machine, MachineConfig, MachineState, Output, Position, Stop, Until};
 use replay::snapshot::{pages_segment, state_segment};
 use replay::{Live, Recorder, ReplayStop, Replayer, codec, decode_segment};
 
@@ -29,10 +27,7 @@ struct Outside {
 
 impl Outside {
     fn new(answers: Answers) -> Self {
-        Self {
-            answers,
-            produced: VecDeque::new(),
-        }
+        Self { answers, produced: VecDeque::new() }
     }
 }
 
@@ -46,11 +41,7 @@ impl Live for Outside {
     }
 
     fn output(&mut self, number: u64, output: Output, entry: u64) -> ControlFlow<()> {
-        self.produced.push_back(Produced {
-            number,
-            entry,
-            output,
-        });
+        self.produced.push_back(Produced { number, entry, output });
         ControlFlow::Continue(())
     }
 }
@@ -78,13 +69,7 @@ impl Recorded {
     fn with(machine: Machine, recorder: Recorder<Outside>) -> Self {
         let (told_ns, retired) = (machine.clock_ns(), machine.position().retired);
         let written = vec![false; machine.page_count() as usize];
-        Self {
-            machine,
-            recorder,
-            written,
-            told_ns,
-            digest_at: retired + DIGEST_EVERY,
-        }
+        Self { machine, recorder, written, told_ns, digest_at: retired + DIGEST_EVERY }
     }
 
     /// The machine.
@@ -120,10 +105,7 @@ impl Leader for Recorded {
             self.recorder.digest(&mut self.machine);
             self.digest_at = retired + DIGEST_EVERY;
         }
-        match self.recorder.run(
-            &mut self.machine,
-            Until::About(retired.saturating_add(budget)),
-        ) {
+        match self.recorder.run(&mut self.machine, Until::About(retired.saturating_add(budget))) {
             Stop::Limit | Stop::Door => Pace::Busy,
             Stop::Halted | Stop::Starved | Stop::Off(_) => Pace::Idle,
         }
@@ -154,11 +136,7 @@ impl Leader for Recorded {
             self.recorder.poll_segment()
         })?;
         let encoded = plain.encode();
-        Some(Segment {
-            first: encoded.first,
-            last: encoded.last,
-            bytes: encoded.bytes,
-        })
+        Some(Segment { first: encoded.first, last: encoded.last, bytes: encoded.bytes })
     }
 
     fn poll_output(&mut self) -> Option<Produced> {
@@ -183,11 +161,7 @@ impl Leader for Recorded {
             ClockMode::Derived => {
                 let regular = self.told_ns + CLOCK_EVERY_NS;
                 // A machine that runs meets its deadlines by itself.
-                Some(
-                    deadline
-                        .filter(|_| self.machine.is_halted())
-                        .map_or(regular, |ns| ns.min(regular)),
-                )
+                Some(deadline.filter(|_| self.machine.is_halted()).map_or(regular, |ns| ns.min(regular)))
             }
         }
     }
@@ -250,25 +224,16 @@ impl Follower for Replayed {
         let config: MachineConfig = codec::decode(config).map_err(error)?;
         let machine = Machine::new(config).map_err(error)?;
         let replayer = Replayer::new(machine.position(), 1);
-        Ok(Self {
-            config,
-            machine,
-            replayer,
-        })
+        Ok(Self { config, machine, replayer })
     }
 
     fn write_pages(&mut self, bytes: &[u8]) -> Result<u64, EngineError> {
         let replay::Segment::Pages(pages) = whole_segment(bytes)? else {
-            return Err(EngineError(
-                "the primary sent something else in the place of pages".to_owned(),
-            ));
+            return Err(EngineError("the primary sent something else in the place of pages".to_owned()));
         };
         for page in &pages {
             if page.pfn >= self.machine.page_count() {
-                return Err(EngineError(format!(
-                    "the primary sent page {} beyond the end of memory",
-                    page.pfn
-                )));
+                return Err(EngineError(format!("the primary sent page {} beyond the end of memory", page.pfn)));
             }
             match &page.data {
                 Some(data) => self.machine.write_page(page.pfn, data),
@@ -280,16 +245,11 @@ impl Follower for Replayed {
 
     fn restore(&mut self, state: &[u8], last_entry: u64) -> Result<(), EngineError> {
         let replay::Segment::State(segment) = whole_segment(state)? else {
-            return Err(EngineError(
-                "the primary sent something else in the place of its state".to_owned(),
-            ));
+            return Err(EngineError("the primary sent something else in the place of its state".to_owned()));
         };
-        let (config, state): (MachineConfig, MachineState) =
-            codec::decode(&segment.encoded).map_err(error)?;
+        let (config, state): (MachineConfig, MachineState) = codec::decode(&segment.encoded).map_err(error)?;
         if config != self.config || segment.next_entry != last_entry + 1 {
-            return Err(EngineError(
-                "the primary sent the state of another machine".to_owned(),
-            ));
+            return Err(EngineError("the primary sent the state of another machine".to_owned()));
         }
         if state.version != MachineState::VERSION {
             return Err(error(emu::MachineError::StateVersion(state.version)));
@@ -302,9 +262,7 @@ impl Follower for Replayed {
     fn feed(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
         match whole_segment(bytes)? {
             replay::Segment::Entries(entries) => self.replayer.push(entries).map_err(error),
-            _ => Err(EngineError(
-                "the primary sent something else in the place of log entries".to_owned(),
-            )),
+            _ => Err(EngineError("the primary sent something else in the place of log entries".to_owned())),
         }
     }
 
@@ -319,11 +277,7 @@ impl Follower for Replayed {
 
     fn poll_output(&mut self) -> Option<Produced> {
         let emitted = self.replayer.poll_output()?;
-        Some(Produced {
-            number: emitted.number,
-            entry: emitted.entry,
-            output: emitted.output,
-        })
+        Some(Produced { number: emitted.number, entry: emitted.entry, output: emitted.output })
     }
 
     fn replayed(&self) -> u64 {
@@ -339,10 +293,7 @@ impl Follower for Replayed {
     }
 
     fn go_live(self, answers: Answers) -> Result<Recorded, EngineError> {
-        let recorder = self
-            .replayer
-            .go_live(&self.machine, Outside::new(answers))
-            .map_err(error)?;
+        let recorder = self.replayer.go_live(&self.machine, Outside::new(answers)).map_err(error)?;
         Ok(Recorded::with(self.machine, recorder))
     }
 }
@@ -351,9 +302,7 @@ impl Follower for Replayed {
 fn whole_segment(bytes: &[u8]) -> Result<replay::Segment, EngineError> {
     match decode_segment(bytes).map_err(error)? {
         (segment, length) if length == bytes.len() => Ok(segment),
-        _ => Err(EngineError(
-            "the primary sent bytes after a segment".to_owned(),
-        )),
+        _ => Err(EngineError("the primary sent bytes after a segment".to_owned())),
     }
 }
 

@@ -92,45 +92,33 @@ impl<L: Leader> Node<L> {
 
     /// Somebody connected to this primary, or this backup connected to somebody.
     pub fn handle_connect(&mut self, now: Time, conn: ConnId) {
-        either!(
-            &mut self.role,
-            |s| s.primary.handle_connect(now, conn),
-            |f| f.backup.handle_connect(now, conn)
-        );
+        either!(&mut self.role, |s| s.primary.handle_connect(now, conn), |f| f.backup.handle_connect(now, conn));
     }
 
     /// A connection ended, for `reason`.
     pub fn handle_disconnect(&mut self, now: Time, conn: ConnId, reason: &str) {
-        either!(
-            &mut self.role,
-            |s| s.primary.handle_disconnect(now, conn, reason),
-            |f| f.backup.handle_disconnect(now, conn, reason)
-        );
+        either!(&mut self.role, |s| s.primary.handle_disconnect(now, conn, reason), |f| f
+            .backup
+            .handle_disconnect(now, conn, reason));
     }
 
     /// A message arrived.
     pub fn handle_message(&mut self, now: Time, conn: ConnId, message: Message) {
-        either!(
-            &mut self.role,
-            |s| s.primary.handle_message(now, conn, message),
-            |f| f.backup.handle_message(now, conn, message)
-        );
+        either!(&mut self.role, |s| s.primary.handle_message(now, conn, message), |f| f
+            .backup
+            .handle_message(now, conn, message));
     }
 
     /// Time passes.
     pub fn handle_tick(&mut self, now: Time) {
-        either!(&mut self.role, |s| s.primary.handle_tick(now), |f| f
-            .backup
-            .handle_tick(now));
+        either!(&mut self.role, |s| s.primary.handle_tick(now), |f| f.backup.handle_tick(now));
     }
 
     /// The arbiter answered.
     pub fn handle_answer(&mut self, now: Time, ask: Ask, answer: Answer) {
-        either!(
-            &mut self.role,
-            |s| s.primary.handle_answer(now, ask, answer),
-            |f| f.backup.handle_answer(now, ask, answer)
-        );
+        either!(&mut self.role, |s| s.primary.handle_answer(now, ask, answer), |f| f
+            .backup
+            .handle_answer(now, ask, answer));
     }
 
     /// The sink has written every output up to `number`.
@@ -159,16 +147,13 @@ impl<L: Leader> Node<L> {
 
     /// Lets the machine run for at most about `budget` instructions, and a backup that may become the primary.
     pub fn run_slice(&mut self, budget: u64) -> Next {
-        let next = either!(&mut self.role, |s| s.run_slice(budget), |f| f
-            .run_slice(self.host.now(), budget));
+        let next = either!(&mut self.role, |s| s.run_slice(budget), |f| f.run_slice(self.host.now(), budget));
         if let Half::Following(following) = &mut self.role
             && following.backup.won()
             && let Some(serving) = following.take_over(&self.host)
         {
             self.role = Half::Serving(Box::new(serving));
-            return Next::Again {
-                rest: Duration::ZERO,
-            };
+            return Next::Again { rest: Duration::ZERO };
         }
         next
     }
@@ -176,16 +161,12 @@ impl<L: Leader> Node<L> {
     /// When `handle_tick` is due, and then `run_slice`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        either!(&self.role, |s| s.poll_timeout(), |f| f
-            .backup
-            .poll_timeout())
+        either!(&self.role, |s| s.poll_timeout(), |f| f.backup.poll_timeout())
     }
 
     /// The next thing to do on a connection.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        either!(&mut self.role, |s| s.primary.poll_transmit(), |f| f
-            .backup
-            .poll_transmit())
+        either!(&mut self.role, |s| s.primary.poll_transmit(), |f| f.backup.poll_transmit())
     }
 
     /// The next output for the outside: (number, output). Then [`Self::handle_released`].
@@ -200,18 +181,15 @@ impl<L: Leader> Node<L> {
 
     /// The next question to the arbiter.
     pub fn poll_ask(&mut self, now: Time) -> Option<Ask> {
-        either!(&mut self.role, |s| s.primary.poll_ask(now), |f| f
-            .backup
-            .poll_ask(now))
+        either!(&mut self.role, |s| s.primary.poll_ask(now), |f| f.backup.poll_ask(now))
     }
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        either!(
-            &mut self.role,
-            |s| s.events.pop_front().or_else(|| s.primary.poll_event()),
-            |f| f.events.pop_front().or_else(|| f.backup.poll_event())
-        )
+        either!(&mut self.role, |s| s.events.pop_front().or_else(|| s.primary.poll_event()), |f| f
+            .events
+            .pop_front()
+            .or_else(|| f.backup.poll_event()))
     }
 
     /// The run whose machine this backup looks for.
@@ -224,9 +202,7 @@ impl<L: Leader> Node<L> {
     /// The run that this replica belongs to.
     #[must_use]
     pub fn instance(&self) -> u64 {
-        either!(&self.role, |s| s.primary.instance(), |f| f
-            .backup
-            .instance())
+        either!(&self.role, |s| s.primary.instance(), |f| f.backup.instance())
     }
 
     /// Does this backup look for a primary?
@@ -238,11 +214,7 @@ impl<L: Leader> Node<L> {
     /// The generation that this replica serves; `None` from a backup.
     #[must_use]
     pub fn serving(&self) -> Option<u64> {
-        either!(
-            &self.role,
-            |s| (!s.primary.over()).then(|| s.primary.generation()),
-            |_f| None
-        )
+        either!(&self.role, |s| (!s.primary.over()).then(|| s.primary.generation()), |_f| None)
     }
 
     /// Is there a backup that could take over from this primary?

@@ -66,12 +66,8 @@ impl<L: Leader> Serving<L> {
         self.collect(after);
         let more = self.transfer();
         match pace {
-            Pace::Idle if more => Next::Again {
-                rest: Duration::ZERO,
-            },
-            Pace::Busy => Next::Again {
-                rest: self.primary.throttle().pause_after(after.since(now)),
-            },
+            Pace::Idle if more => Next::Again { rest: Duration::ZERO },
+            Pace::Busy => Next::Again { rest: self.primary.throttle().pause_after(after.since(now)) },
             Pace::Idle => Next::Wait,
         }
     }
@@ -82,11 +78,7 @@ impl<L: Leader> Serving<L> {
             self.leader.deliver(Input::Control(Control::PowerOff));
         }
         let guest_now_ns = self.answers.clock.at(now);
-        if self
-            .leader
-            .clock_due_ns()
-            .is_some_and(|due_ns| due_ns <= guest_now_ns)
-        {
+        if self.leader.clock_due_ns().is_some_and(|due_ns| due_ns <= guest_now_ns) {
             self.leader.deliver(Input::Clock { ns: guest_now_ns });
         }
         while now >= self.line_free && self.leader.console_room() {
@@ -115,16 +107,14 @@ impl<L: Leader> Serving<L> {
     fn collect(&mut self, now: Time) {
         let retired = self.leader.position().retired;
         while let Some(produced) = self.leader.poll_output() {
-            self.primary
-                .output(produced.number, produced.entry, produced.output);
+            self.primary.output(produced.number, produced.entry, produced.output);
         }
         if now.since(self.marked.0) >= MARK_EVERY && retired != self.marked.1 {
             self.leader.mark();
         }
         while let Some(segment) = self.leader.take_segment() {
             self.marked = (now, retired);
-            self.primary
-                .log(now, segment.first, segment.last, segment.bytes, retired);
+            self.primary.log(now, segment.first, segment.last, segment.bytes, retired);
         }
     }
 
@@ -132,8 +122,7 @@ impl<L: Leader> Serving<L> {
     fn transfer(&mut self) -> bool {
         let joining = self.primary.joining();
         if self.transfer.as_ref().map(Transfer::conn) != joining {
-            self.transfer =
-                joining.map(|conn| Transfer::begin(conn, &mut self.primary, &mut self.leader));
+            self.transfer = joining.map(|conn| Transfer::begin(conn, &mut self.primary, &mut self.leader));
         }
         let Some(mut transfer) = self.transfer.take() else {
             return false;
@@ -143,9 +132,7 @@ impl<L: Leader> Serving<L> {
         let step = transfer.step(&mut self.primary, &mut self.leader);
         self.events.extend(step.event);
         if step.cut {
-            transfer.cut(&mut self.primary, &mut self.leader, || {
-                host.now().since(began)
-            });
+            transfer.cut(&mut self.primary, &mut self.leader, || host.now().since(began));
         } else {
             self.transfer = Some(transfer);
         }
@@ -153,18 +140,12 @@ impl<L: Leader> Serving<L> {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let clock = self
-            .leader
-            .clock_due_ns()
-            .map(|ns| self.answers.clock.when(ns));
+        let clock = self.leader.clock_due_ns().map(|ns| self.answers.clock.when(ns));
         let typed = self.primary.has_input() && self.leader.console_room();
         let typed = typed.then_some(self.line_free);
         let machine = [clock, typed].into_iter().flatten().min();
         let machine = machine.filter(|_| self.primary.may_run());
-        [self.primary.poll_timeout(), machine]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.primary.poll_timeout(), machine].into_iter().flatten().min()
     }
 
     pub(crate) fn power_off(&mut self) {

@@ -39,13 +39,7 @@ impl Transfer {
         primary.begin_state(leader.config());
         let mut pages = leader.all_pages();
         pages.reverse();
-        Self {
-            conn,
-            pages,
-            rounds: 1,
-            sent_pages: 0,
-            sent_bytes: 0,
-        }
+        Self { conn, pages, rounds: 1, sent_pages: 0, sent_bytes: 0 }
     }
 
     /// Whom it is for.
@@ -63,8 +57,7 @@ impl Transfer {
                 self.pages.reverse();
                 self.rounds += 1;
             }
-            let last_round =
-                self.rounds > 1 && (self.pages.len() <= CUT_PAGES || self.rounds > ROUNDS_MAX);
+            let last_round = self.rounds > 1 && (self.pages.len() <= CUT_PAGES || self.rounds > ROUNDS_MAX);
             if last_round {
                 return Step { cut: true, event };
             }
@@ -75,21 +68,13 @@ impl Transfer {
             self.send_chunk(primary, leader);
             chunks += 1;
             if self.sent_pages / EVENT_PAGES > before {
-                event = Some(Event::Transfer {
-                    pages: self.sent_pages,
-                    bytes: self.sent_bytes,
-                });
+                event = Some(Event::Transfer { pages: self.sent_pages, bytes: self.sent_bytes });
             }
         }
     }
 
     /// Sends everything that is left. The machine stands still, and the caller has taken its entries and outputs.
-    pub(crate) fn cut<L: Leader>(
-        mut self,
-        primary: &mut Primary,
-        leader: &mut L,
-        pause: impl FnOnce() -> Duration,
-    ) {
+    pub(crate) fn cut<L: Leader>(mut self, primary: &mut Primary, leader: &mut L, pause: impl FnOnce() -> Duration) {
         let mut dirty = leader.dirty_pages();
         dirty.reverse();
         self.pages.extend(dirty);

@@ -54,13 +54,7 @@ pub(crate) struct Arbitration {
 
 impl Arbitration {
     pub(crate) fn new(retry: Duration) -> Self {
-        Self {
-            want: None,
-            asked: None,
-            not_before: Time::ZERO,
-            retry,
-            complained: false,
-        }
+        Self { want: None, asked: None, not_before: Time::ZERO, retry, complained: false }
     }
 
     /// Asks `ask` from now on. An earlier question is forgotten; its answer will be ignored.

@@ -151,12 +151,8 @@ impl Backup {
         self.phase = Phase::Greeting;
         self.conn = Some(conn);
         self.heard = now;
-        let hello = Hello {
-            instance: self.config.instance,
-            replica: self.config.replica,
-            generation: 0,
-            role: Role::Backup,
-        };
+        let hello =
+            Hello { instance: self.config.instance, replica: self.config.replica, generation: 0, role: Role::Backup };
         self.send(now, Message::Hello(hello));
     }
 
@@ -183,9 +179,7 @@ impl Backup {
             _ => Ok(()),
         };
         if let Err(error) = result {
-            self.events.push_back(Event::BadPeer {
-                reason: error.to_string(),
-            });
+            self.events.push_back(Event::BadPeer { reason: error.to_string() });
             self.drop_connection();
             self.lose_primary(now, error.to_string());
         }
@@ -194,14 +188,9 @@ impl Backup {
     fn while_greeting(&mut self, now: Time, message: Message) -> Result<(), PeerError> {
         match message {
             Message::Hello(hello) if hello.instance != self.config.instance => {
-                Err(PeerError::Instance {
-                    ours: self.config.instance,
-                    theirs: hello.instance,
-                })
+                Err(PeerError::Instance { ours: self.config.instance, theirs: hello.instance })
             }
-            Message::Hello(hello) if hello.role != Role::Primary => {
-                Err(PeerError::Role { role: hello.role })
-            }
+            Message::Hello(hello) if hello.role != Role::Primary => Err(PeerError::Role { role: hello.role }),
             Message::Hello(hello) => {
                 self.primary = hello.replica;
                 self.generation = hello.generation;
@@ -217,12 +206,7 @@ impl Backup {
         }
     }
 
-    fn while_receiving(
-        &mut self,
-        now: Time,
-        chunks: u64,
-        message: Message,
-    ) -> Result<(), PeerError> {
+    fn while_receiving(&mut self, now: Time, chunks: u64, message: Message) -> Result<(), PeerError> {
         match message {
             Message::StateBegin { config } if chunks == 0 => self.feed(Feed::Begin { config })?,
             Message::Pages { chunk, bytes } if chunk == chunks + 1 => {
@@ -231,11 +215,7 @@ impl Backup {
                 self.send(now, Message::PagesAck { chunk });
             }
             Message::Pages { chunk, .. } => {
-                return Err(PeerError::Sequence {
-                    what: "page chunk",
-                    due: chunks + 1,
-                    came: chunk,
-                });
+                return Err(PeerError::Sequence { what: "page chunk", due: chunks + 1, came: chunk });
             }
             Message::StateEnd(end) => self.have_state(now, *end)?,
             Message::Heartbeat { .. } => {}
@@ -250,21 +230,14 @@ impl Backup {
 
     fn have_state(&mut self, now: Time, end: StateEnd) -> Result<(), PeerError> {
         self.check_generation(end.generation)?;
-        self.at = Ack {
-            received: end.last_entry,
-            replayed: end.last_entry,
-            retired: 0,
-        };
+        self.at = Ack { received: end.last_entry, replayed: end.last_entry, retired: 0 };
         self.outputs = Outputs::new(end.released);
         for (output, number) in end.unreleased.into_iter().zip(end.released + 1..) {
             self.outputs.push(number, 0, output);
         }
         self.released = end.released;
         self.clock_ns = end.clock_ns;
-        self.feed(Feed::End {
-            state: end.state,
-            last_entry: end.last_entry,
-        })?;
+        self.feed(Feed::End { state: end.state, last_entry: end.last_entry })?;
         self.phase = Phase::Following;
         self.acknowledge(now);
         self.events.push_back(Event::Following {
@@ -277,20 +250,10 @@ impl Backup {
 
     fn while_following(&mut self, now: Time, message: Message) -> Result<(), PeerError> {
         match message {
-            Message::Log {
-                first,
-                last,
-                released,
-                clock_ns,
-                bytes,
-            } => {
+            Message::Log { first, last, released, clock_ns, bytes } => {
                 let due = self.at.received + 1;
                 if first != due || last < first {
-                    return Err(PeerError::Sequence {
-                        what: "log entry",
-                        due,
-                        came: first,
-                    });
+                    return Err(PeerError::Sequence { what: "log entry", due, came: first });
                 }
                 self.feed(Feed::Log { last, bytes })?;
                 self.at.received = last;
@@ -298,19 +261,10 @@ impl Backup {
                 self.known_released(released);
                 self.acknowledge(now);
             }
-            Message::Heartbeat {
-                generation,
-                last_entry,
-                released,
-                clock_ns,
-            } => {
+            Message::Heartbeat { generation, last_entry, released, clock_ns } => {
                 self.check_generation(generation)?;
                 if last_entry != self.at.received {
-                    return Err(PeerError::Sequence {
-                        what: "log entry",
-                        due: self.at.received,
-                        came: last_entry,
-                    });
+                    return Err(PeerError::Sequence { what: "log entry", due: self.at.received, came: last_entry });
                 }
                 self.clock_ns = clock_ns;
                 self.known_released(released);
@@ -332,11 +286,7 @@ impl Backup {
 
     fn check_generation(&self, theirs: u64) -> Result<(), PeerError> {
         let ours = self.generation;
-        if ours == theirs {
-            Ok(())
-        } else {
-            Err(PeerError::Generation { ours, theirs })
-        }
+        if ours == theirs { Ok(()) } else { Err(PeerError::Generation { ours, theirs }) }
     }
 
     /// Holds `feed` for the machine. The primary keeps to the window, so that twice the bound means a broken peer; the
@@ -364,8 +314,7 @@ impl Backup {
             let reason = format!("silent for {} ms", now.since(self.heard).as_millis());
             self.drop_connection();
             self.lose_primary(now, reason);
-        } else if now.since(self.spoke) >= self.config.heartbeat() && self.phase != Phase::Greeting
-        {
+        } else if now.since(self.spoke) >= self.config.heartbeat() && self.phase != Phase::Greeting {
             self.acknowledge(now);
         }
     }
@@ -373,14 +322,8 @@ impl Backup {
     /// When [`Self::handle_tick`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let link = self
-            .conn
-            .map(|_| (self.heard + self.config.timeout).min(self.spoke + self.config.heartbeat()));
-        let claim = if self.phase == Phase::Over {
-            None
-        } else {
-            self.arbitration.poll_timeout()
-        };
+        let link = self.conn.map(|_| (self.heard + self.config.timeout).min(self.spoke + self.config.heartbeat()));
+        let claim = if self.phase == Phase::Over { None } else { self.arbitration.poll_timeout() };
         [link, claim].into_iter().flatten().min()
     }
 
@@ -406,11 +349,7 @@ impl Backup {
                 self.suspected = now;
                 self.arbitration.want(now, Ask::Claim(self.generation + 1));
                 let behind = self.at.received - self.at.replayed;
-                self.events.push_back(Event::Suspected {
-                    reason,
-                    held: self.at.received,
-                    behind,
-                });
+                self.events.push_back(Event::Suspected { reason, held: self.at.received, behind });
             }
             Phase::Seeking | Phase::Claiming | Phase::Won | Phase::Leaving | Phase::Over => {}
         }
@@ -424,12 +363,8 @@ impl Backup {
         };
         let generation = ask.generation();
         match answer {
-            Answer::Unreachable { reason } => self
-                .events
-                .push_back(Event::ArbiterUnreachable { generation, reason }),
-            Answer::Held { holder } => {
-                self.halt(format!("generation {generation} is held by {holder}"))
-            }
+            Answer::Unreachable { reason } => self.events.push_back(Event::ArbiterUnreachable { generation, reason }),
+            Answer::Held { holder } => self.halt(format!("generation {generation} is held by {holder}")),
             Answer::Won if self.phase == Phase::Claiming => self.phase = Phase::Won,
             Answer::Won | Answer::Free => {}
         }
@@ -449,13 +384,7 @@ impl Backup {
         }
         self.phase = Phase::Over;
         let outputs = std::mem::take(&mut self.outputs);
-        Some(Primary::new(
-            self.config.clone(),
-            now,
-            self.generation + 1,
-            self.at.received,
-            outputs,
-        ))
+        Some(Primary::new(self.config.clone(), now, self.generation + 1, self.at.received, outputs))
     }
 
     /// How many outputs a takeover would release again, and the last one known to be out.
@@ -473,8 +402,7 @@ impl Backup {
     /// What the primary's guest clock shows `now`, judged by its last message, in ns.
     #[must_use]
     pub fn clock_ns(&self, now: Time) -> u64 {
-        self.clock_ns
-            .saturating_add(now.ns().saturating_sub(self.heard.ns()))
+        self.clock_ns.saturating_add(now.ns().saturating_sub(self.heard.ns()))
     }
 
     // ---- from the machine ----
@@ -521,9 +449,7 @@ impl Backup {
     fn leave_when_drained(&mut self) {
         if self.phase == Phase::Leaving && self.at.replayed == self.at.received {
             self.phase = Phase::Over;
-            self.events.push_back(Event::PoweredOff {
-                power: self.outputs.ended(),
-            });
+            self.events.push_back(Event::PoweredOff { power: self.outputs.ended() });
         }
     }
 
@@ -556,11 +482,7 @@ impl Backup {
 
     /// The next question to the arbiter; its answer goes to [`Self::handle_answer`].
     pub fn poll_ask(&mut self, now: Time) -> Option<Ask> {
-        if self.phase == Phase::Over {
-            None
-        } else {
-            self.arbitration.poll(now)
-        }
+        if self.phase == Phase::Over { None } else { self.arbitration.poll(now) }
     }
 
     /// The next event.

@@ -50,8 +50,7 @@ impl Client {
 
     /// `bytes` were typed. Returns the number of the last input that carries them.
     pub fn input(&mut self, bytes: &[u8]) -> u64 {
-        self.unsafe_inputs
-            .extend(bytes.chunks(INPUT_BYTES_MAX).map(<[u8]>::to_vec));
+        self.unsafe_inputs.extend(bytes.chunks(INPUT_BYTES_MAX).map(<[u8]>::to_vec));
         self.safe + self.unsafe_inputs.len() as u64
     }
 
@@ -104,16 +103,9 @@ impl Client {
         if let Some(message) = self.queue.pop_front() {
             return Some(message);
         }
-        let bytes = self
-            .unsafe_inputs
-            .get(self.sent)
-            .filter(|_| self.sent < WINDOW)?
-            .clone();
+        let bytes = self.unsafe_inputs.get(self.sent).filter(|_| self.sent < WINDOW)?.clone();
         self.sent += 1;
-        Some(Message::ClientInput {
-            seq: self.safe + self.sent as u64,
-            bytes,
-        })
+        Some(Message::ClientInput { seq: self.safe + self.sent as u64, bytes })
     }
 
     /// Should the caller look for whoever serves and connect?
@@ -147,7 +139,6 @@ impl Client {
 
     fn hello(&mut self, now: Time) {
         self.spoke = now;
-        self.queue
-            .push_back(Message::ClientHello { client: self.id });
+        self.queue.push_back(Message::ClientHello { client: self.id });
     }
 }

@@ -18,10 +18,7 @@ pub(crate) struct LagMeter {
 impl LagMeter {
     /// The primary is at `retired`.
     pub(crate) fn primary_at(&mut self, now: Time, retired: u64) {
-        let due = self
-            .passed
-            .back()
-            .is_none_or(|&(last, at)| retired > last && now.since(at) >= SAMPLE_EVERY);
+        let due = self.passed.back().is_none_or(|&(last, at)| retired > last && now.since(at) >= SAMPLE_EVERY);
         if due {
             self.passed.push_back((retired, now));
         }
@@ -29,20 +26,14 @@ impl LagMeter {
 
     /// The backup is at `retired`.
     pub(crate) fn backup_at(&mut self, retired: u64) {
-        while self
-            .passed
-            .front()
-            .is_some_and(|&(count, _)| count <= retired)
-        {
+        while self.passed.front().is_some_and(|&(count, _)| count <= retired) {
             self.passed.pop_front();
         }
     }
 
     /// How long ago the primary passed the first place that the backup has not reached.
     pub(crate) fn lag(&self, now: Time) -> Duration {
-        self.passed
-            .front()
-            .map_or(Duration::ZERO, |&(_, at)| now.since(at))
+        self.passed.front().map_or(Duration::ZERO, |&(_, at)| now.since(at))
     }
 }
 

@@ -77,12 +77,7 @@ impl Clients {
         let entry = match entry {
             Some(entry) => entry,
             // A repeated input is as safe as the last of this client that still waits.
-            None => self
-                .pending
-                .iter()
-                .rev()
-                .find(|p| p.client == client)
-                .map_or(0, |p| p.entry),
+            None => self.pending.iter().rev().find(|p| p.client == client).map_or(0, |p| p.entry),
         };
         let at = self.pending.partition_point(|p| p.entry <= entry);
         self.pending.insert(at, Pending { client, seq, entry });
@@ -98,10 +93,7 @@ impl Clients {
 
     /// The connections of `client`.
     pub(crate) fn of(&self, client: u64) -> impl Iterator<Item = ConnId> + '_ {
-        self.conns
-            .iter()
-            .filter(move |&(_, &id)| id == client)
-            .map(|(&conn, _)| conn)
+        self.conns.iter().filter(move |&(_, &id)| id == client).map(|(&conn, _)| conn)
     }
 }
 

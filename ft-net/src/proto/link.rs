@@ -97,19 +97,11 @@ impl Link {
 
     pub(crate) fn handle_ack(&mut self, ack: Ack) -> Result<(), PeerError> {
         if ack.received > self.sent || ack.replayed > ack.received {
-            return Err(PeerError::Sequence {
-                what: "acknowledgement",
-                due: self.sent,
-                came: ack.received,
-            });
+            return Err(PeerError::Sequence { what: "acknowledgement", due: self.sent, came: ack.received });
         }
         self.confirmed = ack.received;
         self.acked = self.acked.max(ack.received);
-        while self
-            .window
-            .front()
-            .is_some_and(|&(last, _)| last <= ack.replayed)
-        {
+        while self.window.front().is_some_and(|&(last, _)| last <= ack.replayed) {
             self.window_bytes -= self.window.pop_front().map_or(0, |(_, bytes)| bytes);
         }
         self.lag.backup_at(ack.retired);

@@ -145,16 +145,10 @@ impl fmt::Display for PeerError {
                 write!(f, "the peer sent {kind} where it has no place")
             }
             PeerError::Instance { ours, theirs } => {
-                write!(
-                    f,
-                    "the peer belongs to run {theirs:016x}, this is run {ours:016x}"
-                )
+                write!(f, "the peer belongs to run {theirs:016x}, this is run {ours:016x}")
             }
             PeerError::Generation { ours, theirs } => {
-                write!(
-                    f,
-                    "the peer speaks for generation {theirs}, this is generation {ours}"
-                )
+                write!(f, "the peer speaks for generation {theirs}, this is generation {ours}")
             }
             PeerError::Role { role } => write!(f, "the peer is a {role}, too"),
             PeerError::Sequence { what, due, came } => {

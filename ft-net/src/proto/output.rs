@@ -21,19 +21,12 @@ impl Outputs {
     /// Nothing pending; output `released` was the last one out.
     #[must_use]
     pub fn new(released: u64) -> Self {
-        Self {
-            released,
-            ..Self::default()
-        }
+        Self { released, ..Self::default() }
     }
 
     /// The machine produced output `number`, whose log entry is `entry`. Output numbers have no gaps.
     pub fn push(&mut self, number: u64, entry: u64, output: Output) {
-        assert_eq!(
-            number,
-            self.produced() + 1,
-            "outputs are numbered without gaps"
-        );
+        assert_eq!(number, self.produced() + 1, "outputs are numbered without gaps");
         self.waiting.push_back((entry, output));
     }
 
@@ -53,11 +46,8 @@ impl Outputs {
         let count = usize::try_from(number.saturating_sub(self.released)).unwrap_or(usize::MAX);
         let handed = count.min(self.handed.len());
         let waiting = (count - handed).min(self.waiting.len());
-        let out: Vec<Output> = self
-            .handed
-            .drain(..handed)
-            .chain(self.waiting.drain(..waiting).map(|(_, output)| output))
-            .collect();
+        let out: Vec<Output> =
+            self.handed.drain(..handed).chain(self.waiting.drain(..waiting).map(|(_, output)| output)).collect();
         self.released += out.len() as u64;
         if let Some(Output::Power(power)) = out.last() {
             self.ended = Some(*power);
@@ -85,10 +75,7 @@ impl Outputs {
 
     /// Those outputs, in order.
     pub fn unreleased(&self) -> impl Iterator<Item = Output> + '_ {
-        self.handed
-            .iter()
-            .copied()
-            .chain(self.waiting.iter().map(|(_, output)| *output))
+        self.handed.iter().copied().chain(self.waiting.iter().map(|(_, output)| *output))
     }
 
     /// How the machine ended, once its last output is out.

@@ -58,13 +58,7 @@ impl Primary {
     /// Serves `generation`, which this replica has claimed, alone. `last_entry` is the last entry of the log so far;
     /// `outputs` are those of the machine so far, all of which may leave.
     #[must_use]
-    pub fn new(
-        config: Config,
-        now: Time,
-        generation: u64,
-        last_entry: u64,
-        outputs: Outputs,
-    ) -> Self {
+    pub fn new(config: Config, now: Time, generation: u64, last_entry: u64, outputs: Outputs) -> Self {
         Self {
             arbitration: Arbitration::new(config.retry),
             config,
@@ -120,20 +114,13 @@ impl Primary {
             Ok(()) // Closed by us; the peer does not know yet.
         };
         if let Err(error) = result {
-            self.events.push_back(Event::BadPeer {
-                reason: error.to_string(),
-            });
+            self.events.push_back(Event::BadPeer { reason: error.to_string() });
             self.close(conn);
             self.handle_disconnect(now, conn, &error.to_string());
         }
     }
 
-    fn hear_stranger(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        message: Message,
-    ) -> Result<(), PeerError> {
+    fn hear_stranger(&mut self, now: Time, conn: ConnId, message: Message) -> Result<(), PeerError> {
         match message {
             Message::Hello(hello) => self.greet(now, conn, &hello),
             Message::ClientHello { client } => {
@@ -147,46 +134,24 @@ impl Primary {
 
     fn greet(&mut self, now: Time, conn: ConnId, hello: &Hello) -> Result<(), PeerError> {
         let refusal = if hello.instance != self.config.instance {
-            Some(
-                PeerError::Instance {
-                    ours: self.config.instance,
-                    theirs: hello.instance,
-                }
-                .to_string(),
-            )
+            Some(PeerError::Instance { ours: self.config.instance, theirs: hello.instance }.to_string())
         } else if hello.role != Role::Backup {
-            Some(
-                PeerError::Role {
-                    role: Role::Primary,
-                }
-                .to_string(),
-            )
+            Some(PeerError::Role { role: Role::Primary }.to_string())
         } else if let Some(link) = &self.link {
-            Some(format!(
-                "generation {} has a backup already, {:016x}",
-                self.generation, link.replica
-            ))
+            Some(format!("generation {} has a backup already, {:016x}", self.generation, link.replica))
         } else if self.standing != Standing::Serving || self.leaving {
-            Some(format!(
-                "generation {} is ending; try again",
-                self.generation
-            ))
+            Some(format!("generation {} is ending; try again", self.generation))
         } else {
             None
         };
         if let Some(reason) = refusal {
-            self.events.push_back(Event::Refused {
-                backup: hello.replica,
-                reason: reason.clone(),
-            });
+            self.events.push_back(Event::Refused { backup: hello.replica, reason: reason.clone() });
             self.send(conn, Message::Refuse { reason });
             self.close(conn);
             return Ok(());
         }
         self.link = Some(Link::new(now, conn, hello.replica));
-        self.events.push_back(Event::Joining {
-            backup: hello.replica,
-        });
+        self.events.push_back(Event::Joining { backup: hello.replica });
         let answer = Hello {
             instance: self.config.instance,
             replica: self.config.replica,
@@ -210,11 +175,7 @@ impl Primary {
             }
             Message::PagesAck { chunk } => match &mut link.phase {
                 Phase::Transfer { sent, acked } if chunk > *sent || chunk < *acked => {
-                    Err(PeerError::Sequence {
-                        what: "page chunk",
-                        due: *sent,
-                        came: chunk,
-                    })
+                    Err(PeerError::Sequence { what: "page chunk", due: *sent, came: chunk })
                 }
                 Phase::Transfer { acked, .. } => {
                     *acked = chunk;
@@ -239,9 +200,7 @@ impl Primary {
     fn hear_client(&mut self, conn: ConnId, message: Message) -> Result<(), PeerError> {
         match message {
             Message::ClientInput { bytes, .. } if bytes.len() > INPUT_BYTES_MAX => {
-                Err(PeerError::Flood {
-                    what: "input in one message",
-                })
+                Err(PeerError::Flood { what: "input in one message" })
             }
             Message::ClientInput { seq, bytes } => {
                 self.clients.arrived(conn, seq, bytes);
@@ -261,12 +220,8 @@ impl Primary {
     pub fn handle_tick(&mut self, now: Time) {
         self.wake(now);
         let timeout = self.config.timeout;
-        let silent: Vec<ConnId> = self
-            .strangers
-            .iter()
-            .filter(|&(_, &since)| now.since(since) >= timeout)
-            .map(|(&conn, _)| conn)
-            .collect();
+        let silent: Vec<ConnId> =
+            self.strangers.iter().filter(|&(_, &since)| now.since(since) >= timeout).map(|(&conn, _)| conn).collect();
         for conn in silent {
             self.strangers.remove(&conn);
             self.close(conn);
@@ -303,19 +258,9 @@ impl Primary {
         if self.standing == Standing::Over {
             return None;
         }
-        let link = self
-            .link
-            .as_ref()
-            .map(|link| link.spoke + self.config.heartbeat());
-        let hello = self
-            .strangers
-            .values()
-            .min()
-            .map(|&since| since + self.config.timeout);
-        [link, hello, self.arbitration.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let link = self.link.as_ref().map(|link| link.spoke + self.config.heartbeat());
+        let hello = self.strangers.values().min().map(|&since| since + self.config.timeout);
+        [link, hello, self.arbitration.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Notices that this process was paused: its backup may have taken over in the meantime (a fence), and the peer's
@@ -361,8 +306,7 @@ impl Primary {
         let generation = ask.generation();
         match (ask, answer) {
             (_, Answer::Unreachable { reason }) => {
-                self.events
-                    .push_back(Event::ArbiterUnreachable { generation, reason });
+                self.events.push_back(Event::ArbiterUnreachable { generation, reason });
             }
             (_, Answer::Held { holder }) => {
                 self.halt(format!("generation {generation} is held by {holder}"));
@@ -373,9 +317,7 @@ impl Primary {
                 self.events.push_back(Event::Alone { generation });
                 self.leave();
             }
-            (Ask::Exists(_), Answer::Free) if self.standing == Standing::Fencing => {
-                self.standing = Standing::Serving
-            }
+            (Ask::Exists(_), Answer::Free) if self.standing == Standing::Fencing => self.standing = Standing::Serving,
             (Ask::Exists(_), _) | (Ask::Claim(_), Answer::Free) => {}
         }
     }
@@ -390,11 +332,8 @@ impl Primary {
     fn end(&mut self, bye: Option<Bye>) {
         self.standing = Standing::Over;
         let link = self.link.take().map(|link| link.conn);
-        let conns: Vec<ConnId> = link
-            .into_iter()
-            .chain(self.clients.conns())
-            .chain(self.strangers.keys().copied())
-            .collect();
+        let conns: Vec<ConnId> =
+            link.into_iter().chain(self.clients.conns()).chain(self.strangers.keys().copied()).collect();
         for conn in conns {
             if let Some(bye) = bye {
                 self.send(conn, Message::Bye(bye));
@@ -429,27 +368,14 @@ impl Primary {
     /// Entries `first..=last` were recorded. Sent at once to a backup that has the state they belong to.
     /// `retired` is the machine's count after them.
     pub fn log(&mut self, now: Time, first: u64, last: u64, bytes: Vec<u8>, retired: u64) {
-        assert_eq!(
-            first,
-            self.last_entry + 1,
-            "entries are numbered without gaps"
-        );
+        assert_eq!(first, self.last_entry + 1, "entries are numbered without gaps");
         self.last_entry = last;
         let released = self.outputs.released();
         if let Some(link) = self.link.as_mut().filter(|link| link.protected()) {
             link.sent_log(now, last, bytes.len(), retired);
             link.spoke = now;
             let conn = link.conn;
-            self.send(
-                conn,
-                Message::Log {
-                    first,
-                    last,
-                    released,
-                    clock_ns: self.clock_ns,
-                    bytes,
-                },
-            );
+            self.send(conn, Message::Log { first, last, released, clock_ns: self.clock_ns, bytes });
         }
     }
 
@@ -481,17 +407,13 @@ impl Primary {
     /// How much to slow the machine down for a backup that lags.
     #[must_use]
     pub fn throttle(&self) -> Throttle {
-        self.link
-            .as_ref()
-            .map_or(Throttle::default(), |link| link.throttle)
+        self.link.as_ref().map_or(Throttle::default(), |link| link.throttle)
     }
 
     /// How long ago the machine passed the place that the backup replays now.
     #[must_use]
     pub fn lag(&self, now: Time) -> Duration {
-        self.link
-            .as_ref()
-            .map_or(Duration::ZERO, |link| link.lag(now))
+        self.link.as_ref().map_or(Duration::ZERO, |link| link.lag(now))
     }
 
     // ---- state transfer ----
@@ -507,9 +429,7 @@ impl Primary {
     #[must_use]
     pub fn transfer_room(&self) -> u64 {
         match self.link.as_ref().map(|link| link.phase) {
-            Some(Phase::Transfer { sent, acked }) => {
-                self.config.chunks_max.saturating_sub(sent - acked)
-            }
+            Some(Phase::Transfer { sent, acked }) => self.config.chunks_max.saturating_sub(sent - acked),
             _ => 0,
         }
     }
@@ -523,12 +443,7 @@ impl Primary {
 
     /// Sends a chunk of pages to [`Self::joining`].
     pub fn send_pages(&mut self, bytes: Vec<u8>) {
-        if let Some(Link {
-            conn,
-            phase: Phase::Transfer { sent, .. },
-            ..
-        }) = &mut self.link
-        {
+        if let Some(Link { conn, phase: Phase::Transfer { sent, .. }, .. }) = &mut self.link {
             *sent += 1;
             let (conn, chunk) = (*conn, *sent);
             self.send(conn, Message::Pages { chunk, bytes });
@@ -553,11 +468,7 @@ impl Primary {
             clock_ns: self.clock_ns,
         };
         self.send(conn, Message::StateEnd(Box::new(end)));
-        self.events.push_back(Event::Protected {
-            backup,
-            last_entry: self.last_entry,
-            pause,
-        });
+        self.events.push_back(Event::Protected { backup, last_entry: self.last_entry, pause });
     }
 
     // ---- results ----
@@ -573,11 +484,7 @@ impl Primary {
 
     /// The next output that may leave: (number, output). It must reach the sink before any later one.
     pub fn poll_release(&mut self) -> Option<(u64, Output)> {
-        let entry_max = if self.config.output_rule {
-            self.visible()?
-        } else {
-            self.visible().map(|_| u64::MAX)?
-        };
+        let entry_max = if self.config.output_rule { self.visible()? } else { self.visible().map(|_| u64::MAX)? };
         self.outputs.poll(entry_max)
     }
 
@@ -589,20 +496,14 @@ impl Primary {
             return;
         }
         if let Some(power) = self.outputs.ended() {
-            self.events
-                .push_back(Event::PoweredOff { power: Some(power) });
-            self.end(Some(Bye::PowerOff {
-                outputs: self.outputs.released(),
-            }));
+            self.events.push_back(Event::PoweredOff { power: Some(power) });
+            self.end(Some(Bye::PowerOff { outputs: self.outputs.released() }));
         }
     }
 
     /// The next thing to do on a connection.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        while let Some((client, seq)) = self
-            .visible()
-            .and_then(|entry_max| self.clients.poll_ack(entry_max))
-        {
+        while let Some((client, seq)) = self.visible().and_then(|entry_max| self.clients.poll_ack(entry_max)) {
             let conns: Vec<ConnId> = self.clients.of(client).collect();
             for conn in conns {
                 self.send(conn, Message::ClientAck { seq });
@@ -613,11 +514,7 @@ impl Primary {
 
     /// The next question to the arbiter; its answer goes to [`Self::handle_answer`].
     pub fn poll_ask(&mut self, now: Time) -> Option<Ask> {
-        if self.standing == Standing::Over {
-            None
-        } else {
-            self.arbitration.poll(now)
-        }
+        if self.standing == Standing::Over { None } else { self.arbitration.poll(now) }
     }
 
     /// Is there one for [`Self::poll_input`]?

@@ -72,20 +72,12 @@ impl Attach {
             progress: Arc::clone(&progress),
         };
         spawn("attach", move || worker.run(&from)).map_err(StartError::Thread)?;
-        Ok(Self {
-            to,
-            events,
-            progress,
-            typed: Mutex::new(0),
-        })
+        Ok(Self { to, events, progress, typed: Mutex::new(0) })
     }
 
     /// `bytes` were typed.
     pub fn input(&self, bytes: &[u8]) {
-        let mut typed = self
-            .typed
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut typed = self.typed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for chunk in bytes.chunks(crate::proto::inputs::INPUT_BYTES_MAX) {
             *typed += 1;
             let _ = self.to.send(ToClient::Typed(chunk.to_vec())); // The thread ends only after a power-off.
@@ -95,10 +87,7 @@ impl Attach {
     /// Will everything typed so far survive a crash of whoever serves?
     #[must_use]
     pub fn all_safe(&self) -> bool {
-        let typed = self
-            .typed
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let typed = self.typed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.progress.safe.load(Ordering::Acquire) >= *typed
     }
 
@@ -145,25 +134,17 @@ impl Worker {
                     connection.send(message);
                 }
             }
-            self.progress
-                .safe
-                .store(self.client.safe(), Ordering::Release);
+            self.progress.safe.store(self.client.safe(), Ordering::Release);
         }
     }
 
     /// `Err`: nobody listens any more.
     fn heard(&mut self, heard: Heard) -> Result<(), mpsc::SendError<AttachEvent>> {
-        let ours = |conn| {
-            self.connection
-                .as_ref()
-                .is_some_and(|connection| connection.id == conn)
-        };
+        let ours = |conn| self.connection.as_ref().is_some_and(|connection| connection.id == conn);
         match heard {
             Heard::Message(conn, message) if ours(conn) => {
                 self.client.handle_message(self.host.now(), message);
-                self.client
-                    .take_bye()
-                    .map_or(Ok(()), |bye| self.tell.send(AttachEvent::Bye(bye)))
+                self.client.take_bye().map_or(Ok(()), |bye| self.tell.send(AttachEvent::Bye(bye)))
             }
             Heard::Closed { conn, .. } if ours(conn) => {
                 self.client.handle_disconnect();
@@ -212,11 +193,7 @@ impl ConsoleReader {
     /// The record of the run in `shared`, from byte `offset` on.
     #[must_use]
     pub fn new(shared: &Shared, offset: u64) -> Self {
-        Self {
-            path: shared.console_path(),
-            file: None,
-            offset,
-        }
+        Self { path: shared.console_path(), file: None, offset }
     }
 
     /// Appends what is new to `to`; returns how many bytes.
@@ -228,9 +205,7 @@ impl ConsoleReader {
             Some(file) => file,
             none => none.insert(File::open(&self.path)?),
         };
-        let read = file
-            .seek(SeekFrom::Start(self.offset))
-            .and_then(|_| file.read_to_end(to));
+        let read = file.seek(SeekFrom::Start(self.offset)).and_then(|_| file.read_to_end(to));
         match read {
             Ok(bytes) => self.offset += bytes as u64,
             Err(_) => self.file = None,
@@ -268,28 +243,14 @@ pub fn status(shared: &Shared, timeout: Duration) -> Result<Status, SharedError>
     let instance = shared.instance()?;
     let serving = shared.serving()?;
     let generations = instance.map_or(Ok(Vec::new()), |instance| shared.generations(instance))?;
-    let answer = serving
-        .as_ref()
-        .and_then(|at| ask_status(&at.address, timeout));
-    Ok(Status {
-        instance,
-        living: shared.living()?,
-        generations,
-        serving,
-        answer,
-    })
+    let answer = serving.as_ref().and_then(|at| ask_status(&at.address, timeout));
+    Ok(Status { instance, living: shared.living()?, generations, serving, answer })
 }
 
 fn ask_status(address: &str, timeout: Duration) -> Option<ClientStatus> {
     let mut stream = dial(address, timeout).ok()?;
     stream.set_read_timeout(Some(timeout)).ok()?;
-    frame::write(
-        &mut stream,
-        &Message::ClientHello {
-            client: random_id(),
-        },
-    )
-    .ok()?;
+    frame::write(&mut stream, &Message::ClientHello { client: random_id() }).ok()?;
     let deadline = Instant::now() + timeout;
     while Instant::now() < deadline {
         if let Message::ClientStatus(status) = frame::read(&mut stream).ok()? {

@@ -72,12 +72,7 @@ impl Connection {
             read_all(id, &stream, &mut heard);
             ended.store(true, Ordering::Release);
         })?;
-        Ok(Self {
-            id,
-            to: Some(to),
-            waiting,
-            writer,
-        })
+        Ok(Self { id, to: Some(to), waiting, writer })
     }
 
     /// Sends a message. Never blocks; a peer that does not read is cut off.
@@ -98,11 +93,7 @@ impl Connection {
 }
 
 /// Writes messages until the connection is closed on this side.
-fn write_all(
-    stream: &TcpStream,
-    from: &Receiver<Message>,
-    waiting: &AtomicUsize,
-) -> io::Result<()> {
+fn write_all(stream: &TcpStream, from: &Receiver<Message>, waiting: &AtomicUsize) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, stream);
     loop {
         let message = match from.try_recv() {
@@ -142,11 +133,7 @@ fn read_all(conn: ConnId, stream: &TcpStream, heard: &mut dyn FnMut(Heard) -> bo
             Ok(message) => wanted = wanted && heard(Heard::Message(conn, message)),
             Err(error) => {
                 let bad = matches!(error, ReadError::Frame(_));
-                heard(Heard::Closed {
-                    conn,
-                    reason: error.to_string(),
-                    bad,
-                });
+                heard(Heard::Closed { conn, reason: error.to_string(), bad });
                 return;
             }
         }
@@ -168,9 +155,7 @@ impl Acceptor {
     ) -> io::Result<Self> {
         let (stop, address) = (Arc::new(AtomicBool::new(false)), listener.local_addr()?);
         let stopped = Arc::clone(&stop);
-        spawn("accept", move || {
-            accept_all(&listener, timeout, &stopped, &heard)
-        })?;
+        spawn("accept", move || accept_all(&listener, timeout, &stopped, &heard))?;
         Ok(Self { stop, address })
     }
 }

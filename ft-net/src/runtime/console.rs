@@ -33,13 +33,7 @@ impl Console {
         confirm: impl FnMut(u64) -> bool + Send + 'static,
     ) -> Result<(Self, JoinHandle<()>), StartError> {
         let (to, from) = mpsc::channel();
-        let writer = Writer {
-            path,
-            file: None,
-            tell,
-            confirm,
-            complained: false,
-        };
+        let writer = Writer { path, file: None, tell, confirm, complained: false };
         let thread = spawn("console", move || writer.run(&from)).map_err(StartError::Thread)?;
         Ok((Self { to }, thread))
     }
@@ -63,11 +57,7 @@ impl<F: FnMut(u64) -> bool> Writer<F> {
         let mut synced = Instant::now();
         let mut written = None;
         loop {
-            let wait = if written.is_some() {
-                SYNC_EVERY
-            } else {
-                Duration::from_secs(3600)
-            };
+            let wait = if written.is_some() { SYNC_EVERY } else { Duration::from_secs(3600) };
             match from.recv_timeout(wait) {
                 Ok(first) => written = Some(self.batch(first, from)),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -100,11 +90,7 @@ impl<F: FnMut(u64) -> bool> Writer<F> {
                 }
                 Output::Power(power) => ended = Some(power),
             }
-            next = if bytes.len() < 1 << 16 {
-                from.try_recv().ok()
-            } else {
-                None
-            };
+            next = if bytes.len() < 1 << 16 { from.try_recv().ok() } else { None };
         }
         if let Some(offset) = place {
             self.stubbornly(|file| {

@@ -71,21 +71,11 @@ pub fn run_primary<L: Leader>(
             return Err(StartError::Arbiter { reason });
         }
         Answer::Free => {
-            return Err(StartError::Arbiter {
-                reason: "no answer".to_owned(),
-            });
+            return Err(StartError::Arbiter { reason: "no answer".to_owned() });
         }
     }
     let node = Node::primary(config(options, instance), answers, machine);
-    Core::start(
-        options,
-        operator,
-        observer,
-        listener,
-        host,
-        Some(alive),
-        node,
-    )
+    Core::start(options, operator, observer, listener, host, Some(alive), node)
 }
 
 /// Finds a primary, follows it and takes over from it, until the guest is off, the right to speak is lost or the operator
@@ -157,10 +147,8 @@ impl<L: Leader> Core<L> {
         alive: Option<Alive>,
         node: Node<L>,
     ) -> Result<Exit, StartError> {
-        let local = listener.local_addr().map_err(|error| StartError::Listen {
-            address: options.listen.clone(),
-            error,
-        })?;
+        let local =
+            listener.local_addr().map_err(|error| StartError::Listen { address: options.listen.clone(), error })?;
         let (report, reports) = mpsc::sync_channel(REPORTS_MAX);
         let (tell, observer) = Tell::start(observer)?;
         let to = report.clone();
@@ -174,8 +162,7 @@ impl<L: Leader> Core<L> {
         )?;
         let to = report.clone();
         let confirm = move |number| to.send(Report::Written(number)).is_ok();
-        let (console, writer) =
-            Console::start(options.shared.console_path(), tell.clone(), confirm)?;
+        let (console, writer) = Console::start(options.shared.console_path(), tell.clone(), confirm)?;
         let (heard, found) = (report.clone(), report.clone());
         let seeker = Seeker::start(
             options.shared.clone(),
@@ -194,10 +181,7 @@ impl<L: Leader> Core<L> {
             connections: BTreeMap::new(),
             closing: Vec::new(),
             listener: Some(listener),
-            address: options
-                .advertise
-                .clone()
-                .unwrap_or_else(|| local.to_string()),
+            address: options.advertise.clone().unwrap_or_else(|| local.to_string()),
             acceptor: None,
             seeker,
             seeking: false,
@@ -215,9 +199,7 @@ impl<L: Leader> Core<L> {
     }
 
     fn run(mut self, writer: JoinHandle<()>) -> Exit {
-        let mut next = Next::Again {
-            rest: Duration::ZERO,
-        };
+        let mut next = Next::Again { rest: Duration::ZERO };
         loop {
             self.wait(next);
             let (detach, power_off) = self.operator.take();
@@ -265,22 +247,15 @@ impl<L: Leader> Core<L> {
         let now = self.host.now();
         match report {
             Report::Heard(Heard::Opened(connection)) => self.opened(now, connection),
-            Report::Heard(Heard::Message(conn, message)) => {
-                self.node.handle_message(now, conn, message)
-            }
+            Report::Heard(Heard::Message(conn, message)) => self.node.handle_message(now, conn, message),
             Report::Heard(Heard::Closed { conn, reason, bad }) => {
                 if bad {
-                    self.tell.event(Event::BadPeer {
-                        reason: reason.clone(),
-                    });
+                    self.tell.event(Event::BadPeer { reason: reason.clone() });
                 }
                 self.close(conn);
                 self.node.handle_disconnect(now, conn, &reason);
             }
-            Report::Found(Found::Connection {
-                instance,
-                connection,
-            }) => {
+            Report::Found(Found::Connection { instance, connection }) => {
                 self.seeking = false;
                 self.node.set_instance(instance);
                 self.opened(now, connection);
@@ -329,14 +304,10 @@ impl<L: Leader> Core<L> {
         let (began, from) = (Instant::now(), self.node.retired());
         let next = self.node.run_slice(self.budget);
         let ran = self.node.retired().saturating_sub(from);
-        let took_us = u64::try_from(began.elapsed().as_micros())
-            .unwrap_or(u64::MAX)
-            .max(1);
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX).max(1);
         if ran >= self.budget / 2 {
             let fitting = ran.saturating_mul(SLICE_US) / took_us;
-            self.budget = fitting
-                .clamp(self.budget / 2, self.budget * 2)
-                .clamp(1000, 1 << 24);
+            self.budget = fitting.clamp(self.budget / 2, self.budget * 2).clamp(1000, 1 << 24);
         }
         next
     }
@@ -361,10 +332,7 @@ impl<L: Leader> Core<L> {
             self.console.release(number, output);
         }
         while let Some(ask) = self.node.poll_ask(now) {
-            self.storage.job(Job::Ask {
-                instance: self.node.instance(),
-                ask,
-            });
+            self.storage.job(Job::Ask { instance: self.node.instance(), ask });
         }
         let mut mirror = Vec::new();
         while let Some(output) = self.node.poll_mirror() {
@@ -397,22 +365,11 @@ impl<L: Leader> Core<L> {
             let heard = move |what| to.send(Report::Heard(what)).is_ok();
             match Acceptor::start(listener, self.options.timeout, heard) {
                 Ok(acceptor) => self.acceptor = Some(acceptor),
-                Err(error) => self.tell.event(Event::Storage {
-                    reason: format!("cannot listen: {error}"),
-                }),
+                Err(error) => self.tell.event(Event::Storage { reason: format!("cannot listen: {error}") }),
             }
         }
-        let (instance, replica, address) = (
-            self.node.instance(),
-            self.options.replica,
-            self.address.clone(),
-        );
-        self.storage.job(Job::Publish(ServingAt {
-            instance,
-            replica,
-            generation,
-            address,
-        }));
+        let (instance, replica, address) = (self.node.instance(), self.options.replica, self.address.clone());
+        self.storage.job(Job::Publish(ServingAt { instance, replica, generation, address }));
     }
 
     /// The last words go out, then everything ends.

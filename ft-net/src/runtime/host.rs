@@ -24,10 +24,7 @@ impl ProcessHost {
     /// Time begins now.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            zero: Instant::now(),
-            pool: Mutex::default(),
-        }
+        Self { zero: Instant::now(), pool: Mutex::default() }
     }
 }
 
@@ -43,10 +40,7 @@ impl Host for ProcessHost {
     }
 
     fn random(&self) -> u64 {
-        let mut pool = self
-            .pool
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut pool = self.pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if pool.left == 0 {
             pool.words = std::array::from_fn(|_| random_id());
             pool.left = pool.words.len();

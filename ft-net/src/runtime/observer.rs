@@ -35,9 +35,7 @@ pub(super) struct Tell {
 
 impl Tell {
     /// Starts the thread of `observer`; it ends when the last [`Tell`] is dropped.
-    pub(super) fn start(
-        mut observer: Box<dyn Observer>,
-    ) -> Result<(Self, JoinHandle<()>), StartError> {
+    pub(super) fn start(mut observer: Box<dyn Observer>) -> Result<(Self, JoinHandle<()>), StartError> {
         let (to, from) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&waiting);

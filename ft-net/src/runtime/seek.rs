@@ -16,10 +16,7 @@ pub(super) struct Seeker {
 /// How an attempt ended.
 pub(super) enum Found {
     /// A connection to whoever may be the primary of run `instance`. What it hears comes after this.
-    Connection {
-        instance: u64,
-        connection: Connection,
-    },
+    Connection { instance: u64, connection: Connection },
     /// None, for this reason.
     Nobody(String),
 }
@@ -44,10 +41,7 @@ impl Seeker {
                     tell(what)
                 };
                 let attempt = match attempt(&shared, address.as_deref(), timeout, hold) {
-                    Ok((instance, connection)) => Found::Connection {
-                        instance,
-                        connection,
-                    },
+                    Ok((instance, connection)) => Found::Connection { instance, connection },
                     Err(reason) => Found::Nobody(reason),
                 };
                 if !found(attempt) {
@@ -73,10 +67,7 @@ fn attempt(
 ) -> Result<(u64, Connection), String> {
     let instance = shared.instance().map_err(|error| error.to_string())?;
     let Some(instance) = instance else {
-        return Err(format!(
-            "nobody has started one in {}",
-            shared.dir().display()
-        ));
+        return Err(format!("nobody has started one in {}", shared.dir().display()));
     };
     let serving = shared.serving().map_err(|error| error.to_string())?;
     let address = match (address, serving) {
@@ -85,8 +76,7 @@ fn attempt(
         (None, None) => return Err(format!("nobody serves in {}", shared.dir().display())),
     };
     let stream = dial(&address, timeout).map_err(|error| format!("{address}: {error}"))?;
-    let connection =
-        Connection::start(stream, timeout, heard).map_err(|error| error.to_string())?;
+    let connection = Connection::start(stream, timeout, heard).map_err(|error| error.to_string())?;
     Ok((instance, connection))
 }
 

@@ -92,9 +92,7 @@ impl<F: FnMut(Ask, Answer) -> bool> Worker<F> {
             match self.catch_up() {
                 Ok(()) => self.complained = false,
                 Err(error) if !std::mem::replace(&mut self.complained, true) => {
-                    self.tell.event(Event::Storage {
-                        reason: error.to_string(),
-                    });
+                    self.tell.event(Event::Storage { reason: error.to_string() });
                 }
                 Err(_) => {}
             }
@@ -115,12 +113,7 @@ impl<F: FnMut(Ask, Answer) -> bool> Worker<F> {
 
     fn arbiter(&mut self, instance: u64) -> &mut FileArbiter {
         let (shared, replica, about) = (&self.shared, self.replica, &self.about);
-        let make = || {
-            (
-                instance,
-                FileArbiter::new(shared.clone(), instance, replica, about.clone()),
-            )
-        };
+        let make = || (instance, FileArbiter::new(shared.clone(), instance, replica, about.clone()));
         self.arbiter.take_if(|(of, _)| *of != instance);
         &mut self.arbiter.get_or_insert_with(make).1
     }

@@ -8,24 +8,11 @@ use emu::Output;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// The console of record was given two different bytes for one place: the "11 twice" of the lectures.
-    Contradiction {
-        offset: u64,
-        was: u8,
-        now: u8,
-        generation: u64,
-    },
+    Contradiction { offset: u64, was: u8, now: u8, generation: u64 },
     /// A byte was written beyond the end of what had been said.
-    Gap {
-        offset: u64,
-        end: u64,
-        generation: u64,
-    },
+    Gap { offset: u64, end: u64, generation: u64 },
     /// Two replicas served the same generation, or an old one came back.
-    TwoServed {
-        generation: u64,
-        first: usize,
-        second: usize,
-    },
+    TwoServed { generation: u64, first: usize, second: usize },
     /// An input was processed twice, out of order, or not at all though it was acknowledged.
     Input { client: u64, due: u64, found: u64 },
     /// A line told an earlier time than one before it.
@@ -51,22 +38,13 @@ impl Record {
         };
         let end = self.console.len() as u64;
         match self.console.get(offset as usize) {
-            Some(&was) if was != byte => Err(Violation::Contradiction {
-                offset,
-                was,
-                now: byte,
-                generation,
-            }),
+            Some(&was) if was != byte => Err(Violation::Contradiction { offset, was, now: byte, generation }),
             Some(_) => Ok(()),
             None if offset == end && !self.off => {
                 self.console.push(byte);
                 Ok(())
             }
-            None => Err(Violation::Gap {
-                offset,
-                end,
-                generation,
-            }),
+            None => Err(Violation::Gap { offset, end, generation }),
         }
     }
 }
@@ -82,17 +60,11 @@ impl Generations {
         if first == replica && newest == generation {
             return Ok(());
         }
-        Err(Violation::TwoServed {
-            generation,
-            first,
-            second: replica,
-        })
+        Err(Violation::TwoServed { generation, first, second: replica })
     }
 
     pub fn newest(&self) -> u64 {
-        self.0
-            .last_key_value()
-            .map_or(0, |(&generation, _)| generation)
+        self.0.last_key_value().map_or(0, |(&generation, _)| generation)
     }
 }
 
@@ -100,10 +72,7 @@ impl Generations {
 pub fn check_lines(console: &[u8], acknowledged: &BTreeMap<u64, u64>) -> Result<(), Violation> {
     let mut heard: BTreeMap<u64, u64> = BTreeMap::new();
     let mut clock_ns = 0;
-    let whole_lines = console
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |at| at + 1);
+    let whole_lines = console.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     for line in String::from_utf8_lossy(&console[..whole_lines]).lines() {
         let mut words = line.split(' ');
         let kind = words.next();
@@ -112,20 +81,13 @@ pub fn check_lines(console: &[u8], acknowledged: &BTreeMap<u64, u64>) -> Result<
             (Some("k"), &[client, seq]) => {
                 let last = heard.entry(client).or_insert(0);
                 if seq != *last + 1 {
-                    return Err(Violation::Input {
-                        client,
-                        due: *last + 1,
-                        found: seq,
-                    });
+                    return Err(Violation::Input { client, due: *last + 1, found: seq });
                 }
                 *last = seq;
             }
             (Some("t"), &[ns, ..]) => {
                 if ns < clock_ns {
-                    return Err(Violation::TimeRanBack {
-                        from_ns: clock_ns,
-                        to_ns: ns,
-                    });
+                    return Err(Violation::TimeRanBack { from_ns: clock_ns, to_ns: ns });
                 }
                 clock_ns = ns;
             }
@@ -135,11 +97,7 @@ pub fn check_lines(console: &[u8], acknowledged: &BTreeMap<u64, u64>) -> Result<
     for (&client, &seq) in acknowledged {
         let found = heard.get(&client).copied().unwrap_or(0);
         if found < seq {
-            return Err(Violation::Input {
-                client,
-                due: seq,
-                found,
-            });
+            return Err(Violation::Input { client, due: seq, found });
         }
     }
     Ok(())

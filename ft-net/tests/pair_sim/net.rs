@@ -52,58 +52,20 @@ impl Net {
     pub fn connect(&mut self, now: Time, from: End, to: End, rng: &mut Rng) -> (ConnId, Arrival) {
         self.next += 1;
         let conn = ConnId(self.next);
-        let (queues, last, closed) = (
-            [VecDeque::new(), VecDeque::new()],
-            [now, now],
-            [false, false],
-        );
-        self.conns.insert(
-            conn,
-            Conn {
-                ends: [from, to],
-                queues,
-                last,
-                closed,
-            },
-        );
-        (
-            conn,
-            self.push(now, conn, 1, Packet::Opened, rng)
-                .expect("a new connection"),
-        )
+        let (queues, last, closed) = ([VecDeque::new(), VecDeque::new()], [now, now], [false, false]);
+        self.conns.insert(conn, Conn { ends: [from, to], queues, last, closed });
+        (conn, self.push(now, conn, 1, Packet::Opened, rng).expect("a new connection"))
     }
 
-    fn push(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        side: usize,
-        packet: Packet,
-        rng: &mut Rng,
-    ) -> Option<Arrival> {
+    fn push(&mut self, now: Time, conn: ConnId, side: usize, packet: Packet, rng: &mut Rng) -> Option<Arrival> {
         let c = self.conns.get_mut(&conn)?;
-        let delay = if rng.chance(2) {
-            rng.range(1000..15_000)
-        } else {
-            rng.range(50..1500)
-        };
+        let delay = if rng.chance(2) { rng.range(1000..15_000) } else { rng.range(50..1500) };
         c.last[side] = c.last[side].max(now + Duration::from_micros(delay));
         c.queues[side].push_back(packet);
-        Some(Arrival {
-            at: c.last[side],
-            conn,
-            side,
-        })
+        Some(Arrival { at: c.last[side], conn, side })
     }
 
-    pub fn send(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        from: End,
-        packet: Packet,
-        rng: &mut Rng,
-    ) -> Option<Arrival> {
+    pub fn send(&mut self, now: Time, conn: ConnId, from: End, packet: Packet, rng: &mut Rng) -> Option<Arrival> {
         let c = self.conns.get_mut(&conn)?;
         let side = usize::from(c.ends[0] == from);
         if c.closed[1 - side] {
@@ -116,12 +78,7 @@ impl Net {
     }
 
     /// Takes the packet that arrives; `Err`: not before that time.
-    pub fn arrive(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        side: usize,
-    ) -> Result<Option<(End, Packet)>, Time> {
+    pub fn arrive(&mut self, now: Time, conn: ConnId, side: usize) -> Result<Option<(End, Packet)>, Time> {
         let Some(c) = self.conns.get_mut(&conn) else {
             return Ok(None);
         };
@@ -131,9 +88,7 @@ impl Net {
             return Err(until);
         }
         let packet = c.queues[side].pop_front();
-        Ok(packet
-            .filter(|_| !c.closed[side])
-            .map(|packet| (c.ends[side], packet)))
+        Ok(packet.filter(|_| !c.closed[side]).map(|packet| (c.ends[side], packet)))
     }
 
     pub fn receiver(&self, conn: ConnId, side: usize) -> Option<End> {
@@ -149,18 +104,12 @@ impl Net {
     }
 
     pub fn between(&self, a: End, b: End) -> Vec<ConnId> {
-        self.conns
-            .iter()
-            .filter(|(_, c)| key(c.ends[0], c.ends[1]) == key(a, b))
-            .map(|(&conn, _)| conn)
-            .collect()
+        self.conns.iter().filter(|(_, c)| key(c.ends[0], c.ends[1]) == key(a, b)).map(|(&conn, _)| conn).collect()
     }
 
     /// Both ends lose the connection, and any number of the last packets on their way.
     pub fn cut(&mut self, now: Time, conn: ConnId, rng: &mut Rng) -> Vec<Arrival> {
-        (0..2)
-            .filter_map(|side| self.lose_tail(now, conn, side, true, rng))
-            .collect()
+        (0..2).filter_map(|side| self.lose_tail(now, conn, side, true, rng)).collect()
     }
 
     /// `end` is no more. What it has sent may be lost from any point on; its peers hear of it if `loud`.
@@ -168,26 +117,12 @@ impl Net {
         let conns: Vec<(ConnId, usize)> = self
             .conns
             .iter()
-            .flat_map(|(&conn, c)| {
-                (0..2)
-                    .filter(|&side| c.ends[side] == end)
-                    .map(move |side| (conn, side))
-            })
+            .flat_map(|(&conn, c)| (0..2).filter(|&side| c.ends[side] == end).map(move |side| (conn, side)))
             .collect();
-        conns
-            .into_iter()
-            .filter_map(|(conn, side)| self.lose_tail(now, conn, 1 - side, loud, rng))
-            .collect()
+        conns.into_iter().filter_map(|(conn, side)| self.lose_tail(now, conn, 1 - side, loud, rng)).collect()
     }
 
-    fn lose_tail(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        side: usize,
-        loud: bool,
-        rng: &mut Rng,
-    ) -> Option<Arrival> {
+    fn lose_tail(&mut self, now: Time, conn: ConnId, side: usize, loud: bool, rng: &mut Rng) -> Option<Arrival> {
         let c = self.conns.get_mut(&conn)?;
         if c.closed[1 - side] {
             return None;
@@ -195,11 +130,7 @@ impl Net {
         let keep = rng.range(0..c.queues[side].len() as u64 + 1) as usize;
         c.queues[side].truncate(keep);
         c.closed[1 - side] = true;
-        if loud {
-            self.push(now, conn, side, Packet::Closed("connection reset"), rng)
-        } else {
-            None
-        }
+        if loud { self.push(now, conn, side, Packet::Closed("connection reset"), rng) } else { None }
     }
 }
 

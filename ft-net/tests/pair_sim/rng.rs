@@ -24,11 +24,7 @@ impl Rng {
     }
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
-        if from.is_empty() {
-            None
-        } else {
-            Some(from[self.range(0..from.len() as u64) as usize])
-        }
+        if from.is_empty() { None } else { Some(from[self.range(0..from.len() as u64) as usize]) }
     }
 
     pub fn fork(&mut self) -> Self {

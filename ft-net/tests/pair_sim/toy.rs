@@ -47,11 +47,7 @@ trait Doors {
 
 impl State {
     fn new() -> Self {
-        Self {
-            hash: 1,
-            ram: vec![0; WORDS as usize],
-            ..Self::default()
-        }
+        Self { hash: 1, ram: vec![0; WORDS as usize], ..Self::default() }
     }
 
     fn runs(&self) -> bool {
@@ -86,19 +82,12 @@ impl State {
             }
             4..6 => self.hash ^= doors.random(at),
             6 if self.saying.is_empty() => {
-                self.saying
-                    .extend(format!("t {} {:x}\n", self.clock_ns, self.hash).bytes());
+                self.saying.extend(format!("t {} {:x}\n", self.clock_ns, self.hash).bytes());
             }
             _ => {}
         }
         if let Some(byte) = self.saying.pop_front() {
-            self.say(
-                doors,
-                Output::Console {
-                    offset: self.console,
-                    byte,
-                },
-            );
+            self.say(doors, Output::Console { offset: self.console, byte });
             self.console += 1;
         }
         self.steps += 1;
@@ -164,11 +153,7 @@ impl Doors for Recorder<'_> {
 
     fn output(&mut self, at: u64, number: u64, output: Output) {
         self.record(at, Event::Output(number));
-        self.produced.push_back(Produced {
-            number,
-            entry: *self.last_entry,
-            output,
-        });
+        self.produced.push_back(Produced { number, entry: *self.last_entry, output });
     }
 }
 
@@ -178,14 +163,7 @@ impl Toy {
     }
 
     fn from(state: State, last_entry: u64, answers: Answers) -> Self {
-        Self {
-            state,
-            entries: Vec::new(),
-            last_entry,
-            produced: VecDeque::new(),
-            dirty: BTreeSet::new(),
-            answers,
-        }
+        Self { state, entries: Vec::new(), last_entry, produced: VecDeque::new(), dirty: BTreeSet::new(), answers }
     }
 
     pub fn console(&self) -> u64 {
@@ -236,16 +214,10 @@ impl Leader for Toy {
         let first = self.last_entry + 1 - self.entries.len() as u64;
         // Never inside an instruction: the toy's replayer has no answer to half of one.
         let at = self.entries.get(SEGMENT).map(|(at, _)| *at);
-        let count = at.map_or(self.entries.len(), |at| {
-            self.entries.partition_point(|entry| entry.0 <= at)
-        });
+        let count = at.map_or(self.entries.len(), |at| self.entries.partition_point(|entry| entry.0 <= at));
         let entries: Vec<Entry> = self.entries.drain(..count).collect();
         let last = first + entries.len() as u64 - 1;
-        (!entries.is_empty()).then(|| Segment {
-            first,
-            last,
-            bytes: encode(&entries),
-        })
+        (!entries.is_empty()).then(|| Segment { first, last, bytes: encode(&entries) })
     }
 
     fn poll_output(&mut self) -> Option<Produced> {
@@ -261,9 +233,7 @@ impl Leader for Toy {
     }
 
     fn clock_due_ns(&self) -> Option<u64> {
-        self.state
-            .runs()
-            .then_some(self.state.clock_ns + 10_000_000)
+        self.state.runs().then_some(self.state.clock_ns + 10_000_000)
     }
 
     fn console_seq(&self, client: u64) -> u64 {
@@ -280,9 +250,7 @@ impl Leader for Toy {
 
     fn all_pages(&mut self) -> Vec<u32> {
         self.dirty.clear();
-        (0..WORDS)
-            .filter(|&word| self.state.ram[word as usize] != 0)
-            .collect()
+        (0..WORDS).filter(|&word| self.state.ram[word as usize] != 0).collect()
     }
 
     fn dirty_pages(&mut self) -> Vec<u32> {
@@ -290,28 +258,15 @@ impl Leader for Toy {
     }
 
     fn encode_pages(&self, pages: &[u32]) -> Vec<u8> {
-        let words = pages
-            .iter()
-            .flat_map(|&page| [u64::from(page), self.state.ram[page as usize]]);
+        let words = pages.iter().flat_map(|&page| [u64::from(page), self.state.ram[page as usize]]);
         words.flat_map(u64::to_le_bytes).collect()
     }
 
     fn state(&mut self) -> Vec<u8> {
-        assert!(
-            self.entries.is_empty() && self.produced.is_empty(),
-            "the cut is between entries"
-        );
+        assert!(self.entries.is_empty() && self.produced.is_empty(), "the cut is between entries");
         let s = &self.state;
         let off = s.off.map_or(0, |done| 1 + u64::from(done));
-        let mut words = vec![
-            s.steps,
-            s.hash,
-            s.clock_ns,
-            s.outputs,
-            s.console,
-            off,
-            s.heard.len() as u64,
-        ];
+        let mut words = vec![s.steps, s.hash, s.clock_ns, s.outputs, s.console, off, s.heard.len() as u64];
         words.extend(s.heard.iter().flat_map(|(&client, &seq)| [client, seq]));
         let mut bytes: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
         bytes.extend(&s.saying);
@@ -349,8 +304,7 @@ impl Replayer<'_> {
     fn expect<T>(&mut self, at: u64, pick: impl FnOnce(&Event) -> Option<T>, otherwise: T) -> T {
         let event = self.next(at);
         pick(&event).unwrap_or_else(|| {
-            self.wrong
-                .get_or_insert(format!("step {at} finds {event:?}"));
+            self.wrong.get_or_insert(format!("step {at} finds {event:?}"));
             otherwise
         })
     }
@@ -361,11 +315,7 @@ impl Doors for Replayer<'_> {
         self.expect(
             at,
             |event| {
-                if let Event::Clock(ns) = event {
-                    Some(*ns)
-                } else {
-                    None
-                }
+                if let Event::Clock(ns) = event { Some(*ns) } else { None }
             },
             0,
         )
@@ -375,27 +325,15 @@ impl Doors for Replayer<'_> {
         self.expect(
             at,
             |event| {
-                if let Event::Random(bits) = event {
-                    Some(*bits)
-                } else {
-                    None
-                }
+                if let Event::Random(bits) = event { Some(*bits) } else { None }
             },
             0,
         )
     }
 
     fn output(&mut self, at: u64, number: u64, output: Output) {
-        self.expect(
-            at,
-            |event| (*event == Event::Output(number)).then_some(()),
-            (),
-        );
-        self.produced.push_back(Produced {
-            number,
-            entry: 0,
-            output,
-        });
+        self.expect(at, |event| (*event == Event::Output(number)).then_some(()), ());
+        self.produced.push_back(Produced { number, entry: 0, output });
     }
 }
 
@@ -404,12 +342,7 @@ impl Follower for ToyFollower {
 
     fn new(config: &[u8]) -> Result<Self, EngineError> {
         assert_eq!(config, [7]);
-        Ok(Self {
-            state: State::new(),
-            log: VecDeque::new(),
-            replayed: 0,
-            produced: VecDeque::new(),
-        })
+        Ok(Self { state: State::new(), log: VecDeque::new(), replayed: 0, produced: VecDeque::new() })
     }
 
     fn write_pages(&mut self, bytes: &[u8]) -> Result<u64, EngineError> {
@@ -423,14 +356,10 @@ impl Follower for ToyFollower {
     fn restore(&mut self, state: &[u8], last_entry: u64) -> Result<(), EngineError> {
         let head = words(&state[..56]);
         let s = &mut self.state;
-        [s.steps, s.hash, s.clock_ns, s.outputs, s.console] =
-            [head[0], head[1], head[2], head[3], head[4]];
+        [s.steps, s.hash, s.clock_ns, s.outputs, s.console] = [head[0], head[1], head[2], head[3], head[4]];
         s.off = [None, Some(false), Some(true)][head[5] as usize];
         let (heard, saying) = state[56..].split_at(16 * head[6] as usize);
-        s.heard = words(heard)
-            .chunks_exact(2)
-            .map(|pair| (pair[0], pair[1]))
-            .collect();
+        s.heard = words(heard).chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         s.saying = saying.iter().copied().collect();
         self.replayed = last_entry;
         Ok(())
@@ -443,9 +372,10 @@ impl Follower for ToyFollower {
 
     fn run(&mut self, budget: u64) -> Result<Pace, EngineError> {
         for _ in 0..budget {
-            while let Some((_, event)) = self.log.pop_front_if(|(at, event)| {
-                *at == self.state.steps && matches!(event, Event::Input(_) | Event::Mark)
-            }) {
+            while let Some((_, event)) = self
+                .log
+                .pop_front_if(|(at, event)| *at == self.state.steps && matches!(event, Event::Input(_) | Event::Mark))
+            {
                 self.replayed += 1;
                 match event {
                     Event::Input(input) if self.state.runs() => self.state.deliver(&input),
@@ -456,12 +386,7 @@ impl Follower for ToyFollower {
                 return Ok(Pace::Idle);
             }
             let (log, replayed, produced) = (&mut self.log, &mut self.replayed, &mut self.produced);
-            let mut doors = Replayer {
-                log,
-                replayed,
-                produced,
-                wrong: None,
-            };
+            let mut doors = Replayer { log, replayed, produced, wrong: None };
             self.state.go(&mut doors);
             if let Some(wrong) = doors.wrong {
                 return Err(EngineError(wrong));
@@ -493,10 +418,7 @@ impl Follower for ToyFollower {
 }
 
 fn words(bytes: &[u8]) -> Vec<u64> {
-    bytes
-        .chunks_exact(8)
-        .map(|word| u64::from_le_bytes(word.try_into().unwrap()))
-        .collect()
+    bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect()
 }
 
 fn encode(entries: &[Entry]) -> Vec<u8> {
@@ -524,11 +446,7 @@ fn decode(bytes: &[u8]) -> Vec<Entry> {
             2 => Event::Output(a),
             3 => Event::Mark,
             4 => Event::Input(Input::Clock { ns: a }),
-            5 => Event::Input(Input::Console {
-                client: a,
-                seq: b,
-                bytes: Vec::new(),
-            }),
+            5 => Event::Input(Input::Console { client: a, seq: b, bytes: Vec::new() }),
             _ => Event::Input(Input::Control(Control::PowerOff)),
         };
         (at, event)

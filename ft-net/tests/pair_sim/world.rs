@@ -29,12 +29,7 @@ pub enum What {
     Arrive(ConnId, usize),
     Arbitrate(usize, Ask),
     Answered(usize, Ask, Answer),
-    Written {
-        replica: usize,
-        generation: u64,
-        number: u64,
-        output: Output,
-    },
+    Written { replica: usize, generation: u64, number: u64, output: Output },
     ClientTick(usize),
     Spawn,
     Fault,
@@ -129,12 +124,7 @@ impl Host for SimHost {
 }
 
 impl<L: Leader> World<L> {
-    pub fn new(
-        seed: u64,
-        output_rule: bool,
-        scale: u64,
-        machine: impl FnOnce(Answers) -> L,
-    ) -> Self {
+    pub fn new(seed: u64, output_rule: bool, scale: u64, machine: impl FnOnce(Answers) -> L) -> Self {
         let mut world = Self {
             now: Time::from_ns(1),
             now_ns: Arc::new(AtomicU64::new(1)),
@@ -196,11 +186,7 @@ impl<L: Leader> World<L> {
             ..Config::new(77, id as u64)
         };
         let (now_ns, random) = (Arc::clone(&self.now_ns), AtomicU64::new(rng.next()));
-        let host = SimHost {
-            now_ns,
-            offset,
-            random,
-        };
+        let host = SimHost { now_ns, offset, random };
         let speed = self.scale * rng.range(20..60);
         self.replicas.push(Replica {
             node: node(config, Arc::new(host)),
@@ -229,12 +215,7 @@ impl<L: Leader> World<L> {
                 What::Arrive(conn, side) => self.arrive(conn, side),
                 What::Arbitrate(r, ask) => self.arbitrate(r, ask),
                 What::Answered(r, ask, answer) => self.answered(r, ask, answer),
-                What::Written {
-                    replica,
-                    generation,
-                    number,
-                    output,
-                } => {
+                What::Written { replica, generation, number, output } => {
                     self.written(replica, generation, number, output);
                 }
                 What::ClientTick(c) => self.client_tick(c),
@@ -327,12 +308,8 @@ impl<L: Leader> World<L> {
     /// The fuse of `r` has burnt down. The last copy of the machine is mostly spared: its end would end the run.
     fn blow(&mut self, r: usize) {
         self.replicas[r].fuse = None;
-        let backed = self
-            .alive()
-            .iter()
-            .any(|&other| self.replicas[other].node.protected());
-        let only_backup =
-            self.replicas[r].node.seeking() || self.serving.is_some_and(|s| s != r && self.up(s));
+        let backed = self.alive().iter().any(|&other| self.replicas[other].node.protected());
+        let only_backup = self.replicas[r].node.seeking() || self.serving.is_some_and(|s| s != r && self.up(s));
         if backed || only_backup || self.rng.chance(3) {
             let loud = self.rng.chance(60);
             self.crash(r, loud);
@@ -347,27 +324,15 @@ impl<L: Leader> World<L> {
         } else if let Some((number, output)) = node.poll_release() {
             let generation = node.serving().unwrap_or(0);
             let delay = self.rng.range(10..3000);
-            let at = self.replicas[r]
-                .written
-                .max(self.now + Duration::from_micros(delay));
+            let at = self.replicas[r].written.max(self.now + Duration::from_micros(delay));
             self.replicas[r].written = at;
-            self.at(
-                at,
-                What::Written {
-                    replica: r,
-                    generation,
-                    number,
-                    output,
-                },
-            );
+            self.at(at, What::Written { replica: r, generation, number, output });
         } else if let Some(transmit) = node.poll_transmit() {
             let (conn, packet) = match transmit {
                 Transmit::Message(conn, message) => (conn, Packet::Frame(frame::encode(&message))),
                 Transmit::Close(conn) => (conn, Packet::Closed("closed by the peer")),
             };
-            let arrival = self
-                .net
-                .send(self.now, conn, End::Replica(r), packet, &mut self.rng);
+            let arrival = self.net.send(self.now, conn, End::Replica(r), packet, &mut self.rng);
             self.expect(arrival);
         } else if let Some(ask) = node.poll_ask(now) {
             let delay = self.rng.range(100..5000);
@@ -396,11 +361,7 @@ impl<L: Leader> World<L> {
             }
             Event::Protected { .. } => self.tally.joins += 1,
             Event::Joining { backup } if !self.quiet && self.rng.chance(25) => {
-                let victim = if self.rng.chance(50) {
-                    r
-                } else {
-                    backup as usize
-                };
+                let victim = if self.rng.chance(50) { r } else { backup as usize };
                 self.tally.crashes_in_transfer += 1;
                 self.replicas[victim].fuse = Some(self.rng.range(1..80));
             }
@@ -427,15 +388,8 @@ impl<L: Leader> World<L> {
     }
 
     fn written(&mut self, replica: usize, generation: u64, number: u64, output: Output) {
-        if !self.awake(
-            replica,
-            What::Written {
-                replica,
-                generation,
-                number,
-                output,
-            },
-        ) && self.replicas[replica].life != Life::Exited
+        if !self.awake(replica, What::Written { replica, generation, number, output })
+            && self.replicas[replica].life != Life::Exited
         {
             return;
         }
@@ -454,9 +408,7 @@ impl<L: Leader> World<L> {
         if !matches!(self.replicas[to].life, Life::Up | Life::Paused { .. }) {
             return None;
         }
-        let (conn, arrival) = self
-            .net
-            .connect(self.now, from, End::Replica(to), &mut self.rng);
+        let (conn, arrival) = self.net.connect(self.now, from, End::Replica(to), &mut self.rng);
         self.expect(Some(arrival));
         Some(conn)
     }
@@ -501,30 +453,22 @@ impl<L: Leader> World<L> {
             return self.at(self.replicas[r].arbiter_down, What::Arbitrate(r, ask)); // It hangs.
         }
         let mut answer = match ask {
-            Ask::Exists(generation) if self.claims.contains_key(&generation) => {
-                self.held(generation)
-            }
+            Ask::Exists(generation) if self.claims.contains_key(&generation) => self.held(generation),
             Ask::Exists(_) => Answer::Free,
             // An unreachable store may have taken the claim all the same.
             Ask::Claim(_) if down && self.rng.chance(70) => Answer::Free,
-            Ask::Claim(generation) if *self.claims.entry(generation).or_insert(r) == r => {
-                Answer::Won
-            }
+            Ask::Claim(generation) if *self.claims.entry(generation).or_insert(r) == r => Answer::Won,
             Ask::Claim(generation) => self.held(generation),
         };
         if down {
-            answer = Answer::Unreachable {
-                reason: "no route to storage".to_owned(),
-            };
+            answer = Answer::Unreachable { reason: "no route to storage".to_owned() };
         }
         let delay = self.rng.range(100..5000);
         self.after(Duration::from_micros(delay), What::Answered(r, ask, answer));
     }
 
     fn held(&self, generation: u64) -> Answer {
-        Answer::Held {
-            holder: format!("replica {}", self.claims[&generation]),
-        }
+        Answer::Held { holder: format!("replica {}", self.claims[&generation]) }
     }
 
     fn answered(&mut self, r: usize, ask: Ask, answer: Answer) {
@@ -561,9 +505,7 @@ impl<L: Leader> World<L> {
         }
         match packet {
             Packet::Opened => {}
-            Packet::Frame(bytes) => self.clients[c]
-                .client
-                .handle_message(self.now, read(&bytes)),
+            Packet::Frame(bytes) => self.clients[c].client.handle_message(self.now, read(&bytes)),
             Packet::Closed(_) => self.clients[c].client.handle_disconnect(),
         }
         self.client_pump(c);

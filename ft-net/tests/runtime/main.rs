@@ -1,16 +1,7 @@
 //! Replicas as threads and sockets in one process, with the simulator's machine and checkers.
 
-#![allow(
-    unreachable_pub,
-    dead_code,
-    reason = "a test has no outside; modules are shared with the simulator"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test may panic"
-)]
+#![allow(unreachable_pub, dead_code, reason = "a test has no outside; modules are shared with the simulator")]
+#![allow(clippy::cast_possible_truncation, clippy::expect_used, clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../pair_sim/checkers.rs"]
 mod checkers;
@@ -31,8 +22,7 @@ use ft_net::event::Event;
 use ft_net::node::engine::{Answers, EngineError, Leader};
 use ft_net::node::machine::Recorded;
 use ft_net::runtime::{
-    Attach, ConsoleReader, Exit, Observer, Operator, Options, StartError, run_backup, run_primary,
-    status,
+    Attach, ConsoleReader, Exit, Observer, Operator, Options, StartError, run_backup, run_primary, status,
 };
 use ft_net::shared::Shared;
 
@@ -70,15 +60,8 @@ impl Replica {
     fn start_kv(shared: &Shared, primary: bool) -> Self {
         Self::start_with(shared, primary, |answers| {
             let (memory_bytes, clock) = (32 << 20, ClockMode::Host);
-            let mut machine = Machine::new(MachineConfig {
-                memory_bytes,
-                clock,
-                epoch_s: 0,
-            })
-            .unwrap();
-            machine
-                .load_elf(testprogs::find("kv").unwrap().image, "")
-                .unwrap();
+            let mut machine = Machine::new(MachineConfig { memory_bytes, clock, epoch_s: 0 }).unwrap();
+            machine.load_elf(testprogs::find("kv").unwrap().image, "").unwrap();
             Ok(Recorded::new(machine, answers))
         })
     }
@@ -89,10 +72,7 @@ impl Replica {
         make: impl FnOnce(Answers) -> Result<L, EngineError> + Send + 'static,
     ) -> Self {
         let (operator, seen) = (Operator::default(), Seen::default());
-        let options = Options {
-            timeout: Duration::from_millis(500),
-            ..Options::new(shared.clone())
-        };
+        let options = Options { timeout: Duration::from_millis(500), ..Options::new(shared.clone()) };
         let (hand, observer) = (operator.clone(), Box::new(seen.clone()));
         let thread = std::thread::spawn(move || {
             if primary {
@@ -101,21 +81,14 @@ impl Replica {
                 run_backup::<L>(&options, &hand, observer)
             }
         });
-        Self {
-            operator,
-            seen,
-            thread,
-        }
+        Self { operator, seen, thread }
     }
 
     fn wait_for(&self, what: &str, is: impl Fn(&Event) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !self.seen.events.lock().unwrap().iter().any(&is) {
             let seen = self.seen.events.lock().unwrap();
-            assert!(
-                Instant::now() < deadline,
-                "waited in vain for {what}: {seen:#?}"
-            );
+            assert!(Instant::now() < deadline, "waited in vain for {what}: {seen:#?}");
             drop(seen);
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -139,17 +112,13 @@ fn a_machine_is_handed_from_replica_to_replica_until_it_is_switched_off() {
     let root = tempfile::tempdir().unwrap();
     let shared = Shared::open(root.path(), "t").unwrap();
     let early = Replica::start(&shared, false);
-    early.wait_for("a backup that waits", |event| {
-        matches!(event, Event::Waiting { .. })
-    });
+    early.wait_for("a backup that waits", |event| matches!(event, Event::Waiting { .. }));
     let mut serving = Replica::start(&shared, true);
     let mut backup = early;
     let attach = Attach::start(shared.clone(), Duration::from_millis(500)).unwrap();
     let mut typed = 0;
     for round in 0..5 {
-        serving.wait_for("protection", |event| {
-            matches!(event, Event::Protected { .. })
-        });
+        serving.wait_for("protection", |event| matches!(event, Event::Protected { .. }));
         for _ in 0..20 {
             attach.input(b"x");
             typed += 1;
@@ -164,14 +133,10 @@ fn a_machine_is_handed_from_replica_to_replica_until_it_is_switched_off() {
         backup = Replica::start(&shared, false);
     }
     until("safe inputs", || attach.all_safe());
-    serving.wait_for("protection", |event| {
-        matches!(event, Event::Protected { .. })
-    });
+    serving.wait_for("protection", |event| matches!(event, Event::Protected { .. }));
     let now = status(&shared, Duration::from_secs(1)).unwrap();
     assert_eq!(now.generations.len(), 6);
-    until("two living replicas", || {
-        shared.living().unwrap().len() == 2
-    });
+    until("two living replicas", || shared.living().unwrap().len() == 2);
     assert!(now.answer.unwrap().protected);
     std::thread::sleep(Duration::from_millis(200)); // The toy echoes.
     serving.operator.power_off();
@@ -180,19 +145,11 @@ fn a_machine_is_handed_from_replica_to_replica_until_it_is_switched_off() {
     assert_eq!(serving.end(), off);
     assert_eq!(backup.end(), off);
     let mut console = Vec::new();
-    ConsoleReader::new(&shared, 0)
-        .read_new(&mut console)
-        .unwrap();
+    ConsoleReader::new(&shared, 0).read_new(&mut console).unwrap();
     check_lines(&console, &BTreeMap::new()).unwrap();
-    let heard = String::from_utf8_lossy(&console)
-        .lines()
-        .filter(|line| line.starts_with('k'))
-        .count();
+    let heard = String::from_utf8_lossy(&console).lines().filter(|line| line.starts_with('k')).count();
     assert_eq!(heard, typed);
-    assert!(
-        console.ends_with(&mirror.lock().unwrap()),
-        "the backup's terminal shows the same"
-    );
+    assert!(console.ends_with(&mirror.lock().unwrap()), "the backup's terminal shows the same");
     assert!(!mirror.lock().unwrap().is_empty());
 }
 
@@ -205,9 +162,7 @@ fn a_real_guest_answers_every_command_once_across_handovers() {
     let mut typed = 0;
     for _ in 0..4 {
         let backup = Replica::start_kv(&shared, false);
-        serving.wait_for("protection", |event| {
-            matches!(event, Event::Protected { .. })
-        });
+        serving.wait_for("protection", |event| matches!(event, Event::Protected { .. }));
         for _ in 0..50 {
             attach.input(b"INCR n\n");
             typed += 1;
@@ -221,14 +176,9 @@ fn a_real_guest_answers_every_command_once_across_handovers() {
     let off = Exit::PoweredOff(Some(Power::Off { code: 0 }));
     assert_eq!(serving.end(), off);
     let mut console = Vec::new();
-    ConsoleReader::new(&shared, 0)
-        .read_new(&mut console)
-        .unwrap();
+    ConsoleReader::new(&shared, 0).read_new(&mut console).unwrap();
     let text = String::from_utf8(console).unwrap();
-    let replies: Vec<&str> = text
-        .lines()
-        .filter(|line| line.starts_with(|c: char| c.is_ascii_digit()))
-        .collect();
+    let replies: Vec<&str> = text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).collect();
     let mut due: Vec<String> = (1..=typed).map(|n| format!("{n} {n}")).collect();
     due.push(format!("{} BYE", typed + 1));
     assert_eq!(replies, due);
@@ -245,9 +195,7 @@ fn a_lone_primary_serves_and_a_second_one_is_refused() {
     serving.operator.power_off();
     assert!(matches!(serving.end(), Exit::PoweredOff(_)));
     let again = Replica::start(&shared, true);
-    again.wait_for("serving", |event| {
-        matches!(event, Event::Serving { generation: 1 })
-    });
+    again.wait_for("serving", |event| matches!(event, Event::Serving { generation: 1 }));
     again.operator.detach();
     assert_eq!(again.end(), Exit::Detached);
 }
@@ -260,29 +208,19 @@ fn garbage_and_strangers_do_not_disturb() {
     until("an address", || shared.serving().unwrap().is_some());
     let address = shared.serving().unwrap().unwrap().address;
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], b"FTPR", b""] {
-        TcpStream::connect(&address)
-            .unwrap()
-            .write_all(bytes)
-            .unwrap();
+        TcpStream::connect(&address).unwrap().write_all(bytes).unwrap();
     }
-    serving.wait_for("a complaint", |event| {
-        matches!(event, Event::BadPeer { .. })
-    });
+    serving.wait_for("a complaint", |event| matches!(event, Event::BadPeer { .. }));
     let backup = Replica::start(&shared, false);
-    serving.wait_for("protection", |event| {
-        matches!(event, Event::Protected { .. })
-    });
+    serving.wait_for("protection", |event| matches!(event, Event::Protected { .. }));
     let third = Replica::start(&shared, false);
-    third.wait_for("a refusal", |event| {
-        matches!(event, Event::Waiting { reason } if reason.contains("has a backup already"))
-    });
+    third.wait_for(
+        "a refusal",
+        |event| matches!(event, Event::Waiting { reason } if reason.contains("has a backup already")),
+    );
     backup.operator.detach();
-    serving.wait_for("alone", |event| {
-        matches!(event, Event::Alone { generation: 2 })
-    });
-    third.wait_for("joining", |event| {
-        matches!(event, Event::Following { generation: 2, .. })
-    });
+    serving.wait_for("alone", |event| matches!(event, Event::Alone { generation: 2 }));
+    third.wait_for("joining", |event| matches!(event, Event::Following { generation: 2, .. }));
     serving.operator.power_off();
     for replica in [serving, third] {
         assert!(matches!(replica.end(), Exit::PoweredOff(_)));

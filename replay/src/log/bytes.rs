@@ -32,17 +32,12 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) const fn corrupt(&self, what: &'static str) -> SegmentError {
-        SegmentError::Corrupt {
-            offset: self.offset,
-            what,
-        }
+        SegmentError::Corrupt { offset: self.offset, what }
     }
 
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], SegmentError> {
         let rest = &self.bytes[self.offset..];
-        let taken = rest
-            .get(..len)
-            .ok_or(self.corrupt("a field goes beyond the end"))?;
+        let taken = rest.get(..len).ok_or(self.corrupt("a field goes beyond the end"))?;
         self.offset += len;
         Ok(taken)
     }
@@ -105,10 +100,7 @@ mod tests {
             (127, &[0x7f]),
             (128, &[0x80, 1]),
             (16383, &[0xff, 0x7f]),
-            (
-                u64::MAX,
-                &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
-            ),
+            (u64::MAX, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
         ] {
             let mut out = Vec::new();
             put_varint(&mut out, value);
@@ -119,12 +111,7 @@ mod tests {
 
     #[test]
     fn a_varint_has_one_encoding_and_64_bits() {
-        for bad in [
-            &[0x80, 0][..],
-            &[0xff; 10],
-            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
-            &[0x80],
-        ] {
+        for bad in [&[0x80, 0][..], &[0xff; 10], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2], &[0x80]] {
             assert!(Cursor::new(bad).varint().is_err(), "{bad:x?}");
         }
     }

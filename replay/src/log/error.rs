@@ -23,10 +23,7 @@ impl SegmentError {
     pub(super) const fn in_payload(self) -> Self {
         match self {
             Self::Incomplete => Self::Incomplete,
-            Self::Corrupt { what, .. } => Self::Corrupt {
-                offset: super::FRAME_HEADER_BYTES,
-                what,
-            },
+            Self::Corrupt { what, .. } => Self::Corrupt { offset: super::FRAME_HEADER_BYTES, what },
         }
     }
 }
@@ -75,19 +72,16 @@ pub enum LogError {
 impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotALog => {
-                f.write_str("not a log of ftemu (it does not begin with \"FTEMULOG\")")
-            }
+            Self::NotALog => f.write_str("not a log of ftemu (it does not begin with \"FTEMULOG\")"),
             Self::Version { found, creator } => write!(
                 f,
                 "the log has format version {found}, written by {creator}; \
                  this is {}, which reads version {FORMAT_VERSION}: use {creator}",
                 super::format::CREATOR
             ),
-            Self::NoMachine { offset } => write!(
-                f,
-                "the log breaks off at offset {offset}, before the machine it starts from is complete"
-            ),
+            Self::NoMachine { offset } => {
+                write!(f, "the log breaks off at offset {offset}, before the machine it starts from is complete")
+            }
             Self::Corrupt { offset, what } => {
                 write!(f, "the log is damaged at offset {offset}: {what}")
             }

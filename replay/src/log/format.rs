@@ -37,11 +37,7 @@ impl LogHeader {
     /// The header of a log that this program writes. `config` is a machine's configuration, encoded by [`codec`](crate::codec).
     #[must_use]
     pub fn new(program: &str, config: Vec<u8>) -> Self {
-        Self {
-            creator: CREATOR.into(),
-            program: program.into(),
-            config,
-        }
+        Self { creator: CREATOR.into(), program: program.into(), config }
     }
 
     /// xxh3-128 of the encoded configuration.
@@ -62,11 +58,7 @@ impl LogHeader {
         put_text(&mut body, &self.program);
         body.extend(self.config_digest().to_le_bytes());
         body.extend(&self.config);
-        assert!(
-            body.len() <= BODY_BYTES_MAX,
-            "a log header of {} bytes",
-            body.len()
-        );
+        assert!(body.len() <= BODY_BYTES_MAX, "a log header of {} bytes", body.len());
         let mut out = MAGIC.to_vec();
         out.extend(FORMAT_VERSION.to_le_bytes());
         #[expect(clippy::cast_possible_truncation, reason = "at most BODY_BYTES_MAX")]
@@ -84,19 +76,14 @@ impl LogHeader {
         if got == 0 || bytes[..magic] != MAGIC[..magic] {
             return Err(LogError::NotALog);
         }
-        let cut = |offset: usize| LogError::NoMachine {
-            offset: offset as u64,
-        };
+        let cut = |offset: usize| LogError::NoMachine { offset: offset as u64 };
         if got < FIXED_BYTES {
             return Err(cut(got));
         }
         let version = u32::from_le_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
         let body_len = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) as usize;
         if body_len > BODY_BYTES_MAX {
-            return Err(LogError::Corrupt {
-                offset: 12,
-                what: "a header of impossible length".into(),
-            });
+            return Err(LogError::Corrupt { offset: 12, what: "a header of impossible length".into() });
         }
         bytes.resize(FIXED_BYTES + body_len + 4, 0);
         let got = FIXED_BYTES + read_full(input, &mut bytes[FIXED_BYTES..])?;
@@ -105,10 +92,7 @@ impl LogHeader {
         }
         let (checked, crc) = bytes.split_at(FIXED_BYTES + body_len);
         if crc32fast::hash(checked).to_le_bytes() != crc {
-            return Err(LogError::Corrupt {
-                offset: 0,
-                what: "the checksum of the header does not match".into(),
-            });
+            return Err(LogError::Corrupt { offset: 0, what: "the checksum of the header does not match".into() });
         }
         let header = Self::parse_body(version, &checked[FIXED_BYTES..])?;
         Ok((header, bytes.len() as u64))
@@ -121,31 +105,19 @@ impl LogHeader {
             let SegmentError::Corrupt { offset, .. } = error else {
                 return LogError::Corrupt { offset: 0, what };
             };
-            LogError::Corrupt {
-                offset: (FIXED_BYTES + offset) as u64,
-                what,
-            }
+            LogError::Corrupt { offset: (FIXED_BYTES + offset) as u64, what }
         };
         let creator = text(&mut fields).map_err(at)?;
         if version != FORMAT_VERSION {
-            return Err(LogError::Version {
-                found: version,
-                creator,
-            });
+            return Err(LogError::Version { found: version, creator });
         }
         let program = text(&mut fields).map_err(at)?;
         let config_digest = fields.u128().map_err(at)?;
         let config = fields.take(fields.left()).map_err(at)?.to_vec();
-        let header = Self {
-            creator,
-            program,
-            config,
-        };
+        let header = Self { creator, program, config };
         match header.config_digest() == config_digest {
             true => Ok(header),
-            false => Err(at(
-                fields.corrupt("the digest of the configuration does not match")
-            )),
+            false => Err(at(fields.corrupt("the digest of the configuration does not match"))),
         }
     }
 }
@@ -183,11 +155,7 @@ mod tests {
 
     #[test]
     fn a_header_has_these_bytes() {
-        let header = LogHeader {
-            creator: "me".into(),
-            program: "p".into(),
-            config: vec![1, 2],
-        };
+        let header = LogHeader { creator: "me".into(), program: "p".into(), config: vec![1, 2] };
         let mut expected = b"FTEMULOG".to_vec();
         expected.extend([1, 0, 0, 0]); // version
         expected.extend([2 + 2 + 2 + 1 + 16 + 2, 0, 0, 0]); // length of the body
@@ -196,60 +164,30 @@ mod tests {
         expected.extend([1, 2]);
         expected.extend(crc32fast::hash(&expected).to_le_bytes());
         assert_eq!(header.encode(), expected);
-        assert_eq!(
-            LogHeader::read(&mut &expected[..]).unwrap(),
-            (header, expected.len() as u64)
-        );
+        assert_eq!(LogHeader::read(&mut &expected[..]).unwrap(), (header, expected.len() as u64));
     }
 
     #[test]
     fn another_version_names_the_program_that_reads_it() {
-        let mut bytes = LogHeader {
-            creator: "ftemu 9.1.0".into(),
-            program: String::new(),
-            config: vec![],
-        }
-        .encode();
+        let mut bytes = LogHeader { creator: "ftemu 9.1.0".into(), program: String::new(), config: vec![] }.encode();
         bytes[8] = 7;
         let end = bytes.len() - 4;
         let crc = crc32fast::hash(&bytes[..end]).to_le_bytes();
         bytes[end..].copy_from_slice(&crc);
         let error = LogHeader::read(&mut &bytes[..]).unwrap_err().to_string();
-        assert!(
-            error.contains("version 7, written by ftemu 9.1.0")
-                && error.ends_with("use ftemu 9.1.0"),
-            "{error}"
-        );
+        assert!(error.contains("version 7, written by ftemu 9.1.0") && error.ends_with("use ftemu 9.1.0"), "{error}");
     }
 
     #[test]
     fn another_file_is_not_a_log() {
-        for other in [
-            &b""[..],
-            b"\x7fELF\x02\x01\x01",
-            b"FTEMUBI1 and more than sixteen bytes",
-        ] {
-            assert!(
-                matches!(LogHeader::read(&mut &other[..]), Err(LogError::NotALog)),
-                "{other:?}"
-            );
+        for other in [&b""[..], b"\x7fELF\x02\x01\x01", b"FTEMUBI1 and more than sixteen bytes"] {
+            assert!(matches!(LogHeader::read(&mut &other[..]), Err(LogError::NotALog)), "{other:?}");
         }
     }
 
     #[test]
     fn a_program_name_of_any_length_is_kept_as_far_as_it_goes() {
-        let header = LogHeader {
-            creator: "me".into(),
-            program: "é".repeat(40_000),
-            config: vec![],
-        };
-        assert_eq!(
-            LogHeader::read(&mut &header.encode()[..])
-                .unwrap()
-                .0
-                .program
-                .len(),
-            65_534
-        );
+        let header = LogHeader { creator: "me".into(), program: "é".repeat(40_000), config: vec![] };
+        assert_eq!(LogHeader::read(&mut &header.encode()[..]).unwrap().0.program.len(), 65_534);
     }
 }

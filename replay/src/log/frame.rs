@@ -63,22 +63,13 @@ struct Header {
 impl Frame {
     /// Header and payload, the latter deflated if that is shorter.
     pub(super) fn encode(&self) -> Vec<u8> {
-        assert!(
-            self.payload.len() <= PAYLOAD_BYTES_MAX,
-            "a payload of {} bytes",
-            self.payload.len()
-        );
+        assert!(self.payload.len() <= PAYLOAD_BYTES_MAX, "a payload of {} bytes", self.payload.len());
         let deflated = (self.payload.len() >= DEFLATE_BYTES_MIN)
             .then(|| compress_to_vec(&self.payload, DEFLATE_LEVEL))
             .filter(|deflated| deflated.len() < self.payload.len());
         let stored = deflated.as_ref().unwrap_or(&self.payload);
         let mut out = Vec::with_capacity(FRAME_HEADER_BYTES + stored.len());
-        out.extend([
-            self.kind as u8,
-            if deflated.is_some() { FLAG_DEFLATE } else { 0 },
-            0,
-            0,
-        ]);
+        out.extend([self.kind as u8, if deflated.is_some() { FLAG_DEFLATE } else { 0 }, 0, 0]);
         out.extend(len_u32(stored).to_le_bytes());
         out.extend(len_u32(&self.payload).to_le_bytes());
         out.extend(self.count.to_le_bytes());
@@ -95,13 +86,8 @@ impl Frame {
     pub(super) fn decode(bytes: &[u8]) -> Result<(Self, usize), SegmentError> {
         let header = Header::parse(bytes)?;
         let len = FRAME_HEADER_BYTES + header.stored_len;
-        let stored = bytes
-            .get(FRAME_HEADER_BYTES..len)
-            .ok_or(SegmentError::Incomplete)?;
-        let corrupt = |what| SegmentError::Corrupt {
-            offset: FRAME_HEADER_BYTES,
-            what,
-        };
+        let stored = bytes.get(FRAME_HEADER_BYTES..len).ok_or(SegmentError::Incomplete)?;
+        let corrupt = |what| SegmentError::Corrupt { offset: FRAME_HEADER_BYTES, what };
         if crc32fast::hash(stored) != header.payload_crc {
             return Err(corrupt("the checksum of the payload does not match"));
         }
@@ -114,16 +100,7 @@ impl Frame {
         if payload.len() != header.plain_len {
             return Err(corrupt("the payload is not as long as its header says"));
         }
-        Ok((
-            Self {
-                kind: header.kind,
-                count: header.count,
-                first: header.first,
-                at: header.at,
-                payload,
-            },
-            len,
-        ))
+        Ok((Self { kind: header.kind, count: header.count, first: header.first, at: header.at, payload }, len))
     }
 }
 
@@ -137,18 +114,13 @@ pub fn frame_bytes(header: &[u8]) -> Result<usize, SegmentError> {
 
 impl Header {
     fn parse(bytes: &[u8]) -> Result<Self, SegmentError> {
-        let bytes = bytes
-            .get(..FRAME_HEADER_BYTES)
-            .ok_or(SegmentError::Incomplete)?;
+        let bytes = bytes.get(..FRAME_HEADER_BYTES).ok_or(SegmentError::Incomplete)?;
         let mut fields = Cursor::new(bytes);
         let corrupt = |what| SegmentError::Corrupt { offset: 0, what };
         let (kind, flags, reserved) = (fields.u8()?, fields.u8()?, fields.u16()?);
         let (stored_len, plain_len) = (fields.u32()? as usize, fields.u32()? as usize);
         let (count, first) = (fields.u32()?, fields.u64()?);
-        let at = Position {
-            retired: fields.u64()?,
-            rep: fields.u64()?,
-        };
+        let at = Position { retired: fields.u64()?, rep: fields.u64()? };
         let (payload_crc, header_crc) = (fields.u32()?, fields.u32()?);
         if crc32fast::hash(&bytes[..HEADER_CRC_AT]) != header_crc {
             return Err(corrupt("the checksum of the frame's header does not match"));
@@ -164,28 +136,13 @@ impl Header {
         if flags & !FLAG_DEFLATE != 0 || reserved != 0 {
             return Err(corrupt("reserved bits are set"));
         }
-        if plain_len > PAYLOAD_BYTES_MAX
-            || if deflated {
-                stored_len >= plain_len
-            } else {
-                stored_len != plain_len
-            }
-        {
+        if plain_len > PAYLOAD_BYTES_MAX || if deflated { stored_len >= plain_len } else { stored_len != plain_len } {
             return Err(corrupt("the lengths are impossible"));
         }
         if first == 0 || first.checked_add(u64::from(count)).is_none() {
             return Err(corrupt("the entry number is impossible"));
         }
-        Ok(Self {
-            kind,
-            deflated,
-            stored_len,
-            plain_len,
-            count,
-            first,
-            at,
-            payload_crc,
-        })
+        Ok(Self { kind, deflated, stored_len, plain_len, count, first, at, payload_crc })
     }
 }
 
@@ -199,16 +156,7 @@ mod tests {
     use super::*;
 
     fn frame(payload: Vec<u8>) -> Frame {
-        Frame {
-            kind: Kind::Entries,
-            count: 2,
-            first: 3,
-            at: Position {
-                retired: 0x0405,
-                rep: 6,
-            },
-            payload,
-        }
+        Frame { kind: Kind::Entries, count: 2, first: 3, at: Position { retired: 0x0405, rep: 6 }, payload }
     }
 
     #[test]
@@ -241,22 +189,13 @@ mod tests {
         let mut bytes = frame(vec![7; 10_000]).encode();
         bytes[8..12].copy_from_slice(&9_999_u32.to_le_bytes());
         reseal(&mut bytes);
-        assert!(matches!(
-            Frame::decode(&bytes),
-            Err(SegmentError::Corrupt { .. })
-        ));
+        assert!(matches!(Frame::decode(&bytes), Err(SegmentError::Corrupt { .. })));
         bytes[8..12].copy_from_slice(&10_001_u32.to_le_bytes());
         reseal(&mut bytes);
-        assert!(matches!(
-            Frame::decode(&bytes),
-            Err(SegmentError::Corrupt { .. })
-        ));
+        assert!(matches!(Frame::decode(&bytes), Err(SegmentError::Corrupt { .. })));
         bytes[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
         reseal(&mut bytes);
-        assert!(matches!(
-            Frame::decode(&bytes),
-            Err(SegmentError::Corrupt { offset: 0, .. })
-        ));
+        assert!(matches!(Frame::decode(&bytes), Err(SegmentError::Corrupt { offset: 0, .. })));
     }
 
     fn reseal(bytes: &mut [u8]) {

@@ -49,34 +49,18 @@ pub(super) struct Previous {
 
 impl Previous {
     pub(super) const fn at(at: Position) -> Self {
-        Self {
-            at,
-            clock_ns: 0,
-            output: 0,
-        }
+        Self { at, clock_ns: 0, output: 0 }
     }
 
     /// Appends `entry`.
     #[inline]
     pub(super) fn pack(&mut self, entry: &Entry, out: &mut Vec<u8>) {
-        assert!(
-            entry.at >= self.at,
-            "an entry at {} after one at {}",
-            entry.at,
-            self.at
-        );
+        assert!(entry.at >= self.at, "an entry at {} after one at {}", entry.at, self.at);
         let kind = kind_of(&entry.event);
         let delta = entry.at.retired - self.at.retired;
-        assert!(
-            delta < 1 << (u64::BITS - SHORT_KIND_BITS),
-            "{delta} instructions between two entries"
-        );
+        assert!(delta < 1 << (u64::BITS - SHORT_KIND_BITS), "{delta} instructions between two entries");
         self.at = entry.at;
-        let short = if entry.at.rep == 0 && kind < kind::WIDE {
-            kind
-        } else {
-            kind::WIDE
-        };
+        let short = if entry.at.rep == 0 && kind < kind::WIDE { kind } else { kind::WIDE };
         put_varint(out, delta << SHORT_KIND_BITS | u64::from(short));
         if short == kind::WIDE {
             match entry.at.rep {
@@ -98,11 +82,7 @@ impl Previous {
             }
             Event::Random(bits) => out.extend(bits.to_le_bytes()),
             Event::Input(Input::Console { client, seq, bytes }) => {
-                assert!(
-                    bytes.len() <= CONSOLE_INPUT_BYTES_MAX,
-                    "a console input of {} bytes",
-                    bytes.len()
-                );
+                assert!(bytes.len() <= CONSOLE_INPUT_BYTES_MAX, "a console input of {} bytes", bytes.len());
                 out.extend(client.to_le_bytes());
                 put_varint(out, *seq);
                 put_varint(out, bytes.len() as u64);
@@ -134,46 +114,29 @@ impl Previous {
             kind::WIDE => unpack_wide_kind(bytes)?,
             short => (short, 0),
         };
-        let retired = self
-            .at
-            .retired
-            .checked_add(delta)
-            .ok_or(bytes.corrupt("a position beyond the last"))?;
+        let retired = self.at.retired.checked_add(delta).ok_or(bytes.corrupt("a position beyond the last"))?;
         let at = Position { retired, rep };
         if at < self.at {
             return Err(bytes.corrupt("a position that goes back"));
         }
         self.at = at;
-        Ok(Entry {
-            at,
-            event: self.unpack_fields(kind, bytes)?,
-        })
+        Ok(Entry { at, event: self.unpack_fields(kind, bytes)? })
     }
 
     fn unpack_fields(&mut self, kind: u8, bytes: &mut Cursor<'_>) -> Result<Event, SegmentError> {
         Ok(match kind {
             kind::CLOCK_ANSWER => Event::Clock(self.unpack_clock(bytes)?),
-            kind::CLOCK_INPUT => Event::Input(Input::Clock {
-                ns: self.unpack_clock(bytes)?,
-            }),
+            kind::CLOCK_INPUT => Event::Input(Input::Clock { ns: self.unpack_clock(bytes)? }),
             kind::RANDOM_ANSWER => Event::Random(bytes.u64()?),
-            kind::INTERRUPT => Event::Interrupt {
-                vector: bytes.u8()?,
-            },
+            kind::INTERRUPT => Event::Interrupt { vector: bytes.u8()? },
             kind::WATERMARK => Event::Watermark,
             kind::CONSOLE_OUTPUT => {
                 let number = self.unpack_output_number(bytes)?;
-                Event::Output {
-                    number,
-                    check: OutputCheck::Console(bytes.u8()?),
-                }
+                Event::Output { number, check: OutputCheck::Console(bytes.u8()?) }
             }
             kind::POWER_OUTPUT => {
                 let number = self.unpack_output_number(bytes)?;
-                Event::Output {
-                    number,
-                    check: OutputCheck::Power(unpack_power(bytes)?),
-                }
+                Event::Output { number, check: OutputCheck::Power(unpack_power(bytes)?) }
             }
             kind::CONSOLE_INPUT => {
                 let client = bytes.u64()?;
@@ -213,14 +176,8 @@ const fn kind_of(event: &Event) -> u8 {
         Event::Input(Input::Console { .. }) => kind::CONSOLE_INPUT,
         Event::Input(Input::Control(_)) => kind::CONTROL,
         Event::Interrupt { .. } => kind::INTERRUPT,
-        Event::Output {
-            check: OutputCheck::Console(_),
-            ..
-        } => kind::CONSOLE_OUTPUT,
-        Event::Output {
-            check: OutputCheck::Power(_),
-            ..
-        } => kind::POWER_OUTPUT,
+        Event::Output { check: OutputCheck::Console(_), .. } => kind::CONSOLE_OUTPUT,
+        Event::Output { check: OutputCheck::Power(_), .. } => kind::POWER_OUTPUT,
         Event::Digest(_) => kind::DIGEST,
         Event::Watermark => kind::WATERMARK,
     }
@@ -230,11 +187,7 @@ const fn kind_of(event: &Event) -> u8 {
 fn unpack_wide_kind(bytes: &mut Cursor<'_>) -> Result<(u8, u64), SegmentError> {
     let byte = bytes.u8()?;
     let kind = byte & !kind::WITH_STEPS;
-    let rep = if byte & kind::WITH_STEPS == 0 {
-        0
-    } else {
-        bytes.varint()?
-    };
+    let rep = if byte & kind::WITH_STEPS == 0 { 0 } else { bytes.varint()? };
     if (byte & kind::WITH_STEPS != 0) != (rep != 0) || (rep == 0 && kind <= kind::WIDE) {
         return Err(bytes.corrupt("an entry that is longer than need be"));
     }
@@ -272,10 +225,7 @@ mod tests {
     }
 
     fn entry(delta: u64, event: Event) -> Entry {
-        Entry {
-            at: Position::at(BASE.retired + delta),
-            event,
-        }
+        Entry { at: Position::at(BASE.retired + delta), event }
     }
 
     #[test]
@@ -286,39 +236,17 @@ mod tests {
             (output(OutputCheck::Console(b'A')), &[0x29, 2, b'A']),
             (Event::Interrupt { vector: 0x20 }, &[0x2a, 0x20]),
             (Event::Input(Input::Clock { ns: 5 }), &[0x2b, 5]),
-            (
-                Event::Random(0x0102_0304_0506_0708),
-                &[0x2c, 8, 7, 6, 5, 4, 3, 2, 1],
-            ),
+            (Event::Random(0x0102_0304_0506_0708), &[0x2c, 8, 7, 6, 5, 4, 3, 2, 1]),
             (Event::Watermark, &[0x2d]),
             (
-                Event::Input(Input::Console {
-                    client: 3,
-                    seq: 4,
-                    bytes: b"ok".to_vec(),
-                }),
+                Event::Input(Input::Console { client: 3, seq: 4, bytes: b"ok".to_vec() }),
                 &[0x2f, 16, 3, 0, 0, 0, 0, 0, 0, 0, 4, 2, b'o', b'k'],
             ),
-            (
-                Event::Input(Input::Control(Control::PowerOff)),
-                &[0x2f, 17, 0],
-            ),
-            (
-                output(OutputCheck::Power(Power::Off { code: 9 })),
-                &[0x2f, 18, 2, 0, 9],
-            ),
-            (
-                output(OutputCheck::Power(Power::TripleFault)),
-                &[0x2f, 18, 2, 1, 0],
-            ),
-            (
-                output(OutputCheck::Power(Power::Dead)),
-                &[0x2f, 18, 2, 2, 0],
-            ),
-            (
-                Event::Digest(1 << 120 | 7),
-                &[0x2f, 19, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-            ),
+            (Event::Input(Input::Control(Control::PowerOff)), &[0x2f, 17, 0]),
+            (output(OutputCheck::Power(Power::Off { code: 9 })), &[0x2f, 18, 2, 0, 9]),
+            (output(OutputCheck::Power(Power::TripleFault)), &[0x2f, 18, 2, 1, 0]),
+            (output(OutputCheck::Power(Power::Dead)), &[0x2f, 18, 2, 2, 0]),
+            (Event::Digest(1 << 120 | 7), &[0x2f, 19, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
         ] {
             assert_eq!(packed(&[entry(5, event.clone())]), bytes, "{event}");
         }
@@ -326,24 +254,9 @@ mod tests {
 
     #[test]
     fn a_place_between_retirements_is_wide() {
-        let at = Position {
-            retired: BASE.retired,
-            rep: 300,
-        };
-        assert_eq!(
-            packed(&[Entry {
-                at,
-                event: Event::Watermark
-            }]),
-            [0x07, 0x85, 0xac, 2]
-        );
-        assert_eq!(
-            packed(&[Entry {
-                at,
-                event: Event::Digest(0)
-            }])[..4],
-            [0x07, 0x93, 0xac, 2]
-        );
+        let at = Position { retired: BASE.retired, rep: 300 };
+        assert_eq!(packed(&[Entry { at, event: Event::Watermark }]), [0x07, 0x85, 0xac, 2]);
+        assert_eq!(packed(&[Entry { at, event: Event::Digest(0) }])[..4], [0x07, 0x93, 0xac, 2]);
     }
 
     #[test]
@@ -352,51 +265,28 @@ mod tests {
             entry(5, Event::Clock(1000)),
             entry(6, Event::Clock(1040)),
             entry(6, Event::Input(Input::Clock { ns: 1050 })),
-            entry(
-                7,
-                Event::Output {
-                    number: 70,
-                    check: OutputCheck::Console(b'a'),
-                },
-            ),
-            entry(
-                9,
-                Event::Output {
-                    number: 71,
-                    check: OutputCheck::Console(b'b'),
-                },
-            ),
+            entry(7, Event::Output { number: 70, check: OutputCheck::Console(b'a') }),
+            entry(9, Event::Output { number: 71, check: OutputCheck::Console(b'b') }),
         ]);
-        assert_eq!(
-            bytes,
-            [
-                0x28, 0xe8, 7, 0x08, 40, 0x03, 10, 0x09, 70, b'a', 0x11, 1, b'b'
-            ]
-        );
+        assert_eq!(bytes, [0x28, 0xe8, 7, 0x08, 40, 0x03, 10, 0x09, 70, b'a', 0x11, 1, b'b']);
     }
 
     #[test]
     fn a_clock_that_goes_back_is_kept_as_it_is() {
-        packed(&[
-            entry(0, Event::Clock(u64::MAX)),
-            entry(0, Event::Clock(3)),
-            entry(0, Event::Clock(2)),
-        ]);
+        packed(&[entry(0, Event::Clock(u64::MAX)), entry(0, Event::Clock(3)), entry(0, Event::Clock(2))]);
     }
 
     #[test]
     fn an_rdtsc_entry_takes_four_bytes() {
         // Every 2047 instructions, every 16383 ns: still two bytes each.
-        let entries: Vec<_> = (1..=100)
-            .map(|i| entry(i * 2047 / 8, Event::Clock(i * 16383)))
-            .collect();
+        let entries: Vec<_> = (1..=100).map(|i| entry(i * 2047 / 8, Event::Clock(i * 16383))).collect();
         assert!(packed(&entries).len() <= 4 * 100);
     }
 
     #[test]
     fn what_is_not_an_entry_is_an_error() {
         for bad in [
-            &[0x28][..],          // no clock
+            &[0x28][..],                                                                                     // no clock
             &[0x2e],              // reserved short kind
             &[0x2f, 6],           // reserved kind
             &[0x2f, 5],           // a watermark that could be short
@@ -405,32 +295,14 @@ mod tests {
             &[0x2f, 17, 1],       // unknown control operation
             &[0x2f, 18, 1, 3, 0], // unknown power state
             &[0x2f, 18, 1, 1, 1], // a triple fault with an exit code
-            &[
-                0x2f, 16, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-                0xff, 0xff, 1,
-            ], // length 2^64 - 1
+            &[0x2f, 16, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], // length 2^64 - 1
         ] {
-            assert!(
-                Previous::at(BASE).unpack(&mut Cursor::new(bad)).is_err(),
-                "{bad:x?}"
-            );
+            assert!(Previous::at(BASE).unpack(&mut Cursor::new(bad)).is_err(), "{bad:x?}");
         }
         // Backwards between retirements, and beyond the last position.
         let inside = Position { retired: 1, rep: 9 };
-        assert!(
-            Previous::at(inside)
-                .unpack(&mut Cursor::new(&[0x07, 0x85, 8]))
-                .is_err()
-        );
-        assert!(
-            Previous::at(inside)
-                .unpack(&mut Cursor::new(&[0x05]))
-                .is_err()
-        );
-        assert!(
-            Previous::at(Position::at(u64::MAX))
-                .unpack(&mut Cursor::new(&[0x0d]))
-                .is_err()
-        );
+        assert!(Previous::at(inside).unpack(&mut Cursor::new(&[0x07, 0x85, 8])).is_err());
+        assert!(Previous::at(inside).unpack(&mut Cursor::new(&[0x05])).is_err());
+        assert!(Previous::at(Position::at(u64::MAX)).unpack(&mut Cursor::new(&[0x0d])).is_err());
     }
 }

@@ -52,12 +52,7 @@ impl<R: Read> LogReader<R> {
     /// If this is not a log, or one of another version.
     pub fn open(mut input: R) -> Result<Self, LogError> {
         let (header, offset) = LogHeader::read(&mut input)?;
-        Ok(Self {
-            input,
-            header,
-            offset,
-            place: Place::FirstSnapshot,
-        })
+        Ok(Self { input, header, offset, place: Place::FirstSnapshot })
     }
 
     /// What the log says about itself.
@@ -74,10 +69,7 @@ impl<R: Read> LogReader<R> {
     ///
     /// # Errors
     /// If a bit is not as it was written ([`LogError::Corrupt`]), or the file ends inside the first snapshot.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an iterator of results invites to skip errors"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "an iterator of results invites to skip errors")]
     pub fn next(&mut self) -> Result<Option<LogItem>, LogError> {
         if matches!(self.place, Place::End) {
             return Ok(None);
@@ -90,22 +82,15 @@ impl<R: Read> LogReader<R> {
                 item
             }
             None if matches!(self.place, Place::FirstSnapshot) => {
-                return Err(LogError::NoMachine {
-                    offset: self.offset,
-                });
+                return Err(LogError::NoMachine { offset: self.offset });
             }
             None => {
                 self.place = Place::End;
-                LogItem::BrokenOff {
-                    offset: self.offset,
-                }
+                LogItem::BrokenOff { offset: self.offset }
             }
         };
         if matches!(segment, LogItem::End(_)) && read_full(&mut self.input, &mut [0])? > 0 {
-            return Err(LogError::Corrupt {
-                offset: self.offset,
-                what: "the file goes on after its end".into(),
-            });
+            return Err(LogError::Corrupt { offset: self.offset, what: "the file goes on after its end".into() });
         }
         Ok(Some(segment))
     }
@@ -123,17 +108,11 @@ impl<R: Read> LogReader<R> {
 
     /// Checks that `segment` may stand here.
     fn admit(&mut self, segment: Segment) -> Result<LogItem, LogError> {
-        let misplaced = |what: &str| LogError::Corrupt {
-            offset: self.offset,
-            what: what.into(),
-        };
+        let misplaced = |what: &str| LogError::Corrupt { offset: self.offset, what: what.into() };
         match (self.place, segment) {
             (_, Segment::Pages(pages)) => Ok(LogItem::Pages(pages)),
             (Place::FirstSnapshot, Segment::State(state)) => {
-                self.place = Place::Entries {
-                    next_entry: state.next_entry,
-                    at: state.at,
-                };
+                self.place = Place::Entries { next_entry: state.next_entry, at: state.at };
                 Ok(LogItem::State(state))
             }
             (Place::FirstSnapshot, _) => Err(misplaced("the log does not begin with a machine")),
@@ -148,10 +127,7 @@ impl<R: Read> LogReader<R> {
                     return Err(misplaced("entries that do not follow those before"));
                 }
                 let at = segment.entries[segment.entries.len() - 1].at;
-                self.place = Place::Entries {
-                    next_entry: segment.last() + 1,
-                    at,
-                };
+                self.place = Place::Entries { next_entry: segment.last() + 1, at };
                 Ok(LogItem::Entries(segment))
             }
             (Place::Entries { next_entry, at }, Segment::End(totals)) => {
@@ -167,14 +143,12 @@ impl<R: Read> LogReader<R> {
 
     fn corrupt(&self, error: SegmentError) -> LogError {
         match error {
-            SegmentError::Corrupt { offset, what } => LogError::Corrupt {
-                offset: self.offset + offset as u64,
-                what: what.into(),
-            },
-            SegmentError::Incomplete => LogError::Corrupt {
-                offset: self.offset,
-                what: "a frame longer than itself".into(),
-            },
+            SegmentError::Corrupt { offset, what } => {
+                LogError::Corrupt { offset: self.offset + offset as u64, what: what.into() }
+            }
+            SegmentError::Incomplete => {
+                LogError::Corrupt { offset: self.offset, what: "a frame longer than itself".into() }
+            }
         }
     }
 }
@@ -218,14 +192,7 @@ pub fn check(input: impl Read) -> Result<LogSummary, LogError> {
         }
     }
     let bytes = reader.offset();
-    Ok(LogSummary {
-        start: start.unwrap_or_default(),
-        last,
-        entries,
-        bytes,
-        totals,
-        header: reader.header,
-    })
+    Ok(LogSummary { start: start.unwrap_or_default(), last, entries, bytes, totals, header: reader.header })
 }
 
 #[cfg(test)]
@@ -238,16 +205,10 @@ mod tests {
         for i in from..from + count {
             let event = match i % 3 {
                 0 => Event::Clock(i * 50),
-                1 => Event::Output {
-                    number: i,
-                    check: OutputCheck::Console(b'x'),
-                },
+                1 => Event::Output { number: i, check: OutputCheck::Console(b'x') },
                 _ => Event::Random(i),
             };
-            encoder.push(&Entry {
-                at: Position::at(i),
-                event,
-            });
+            encoder.push(&Entry { at: Position::at(i), event });
         }
         encoder.take().unwrap().encode().bytes
     }
@@ -257,19 +218,9 @@ mod tests {
         let mut page = [0; PAGE_BYTES];
         page[7] = 1;
         let mut encoder = SegmentEncoder::new(1);
-        let state = StateSegment {
-            at: Position::at(0),
-            next_entry: 1,
-            encoded: b"state".to_vec(),
-        };
-        let totals = Totals {
-            at: Position::at(100),
-            entries: 64,
-            outputs: 21,
-            power: None,
-        };
-        let mut writer =
-            LogWriter::create(Vec::new(), &LogHeader::new("small", b"config".to_vec())).unwrap();
+        let state = StateSegment { at: Position::at(0), next_entry: 1, encoded: b"state".to_vec() };
+        let totals = Totals { at: Position::at(100), entries: 64, outputs: 21, power: None };
+        let mut writer = LogWriter::create(Vec::new(), &LogHeader::new("small", b"config".to_vec())).unwrap();
         let mut ends = vec![writer.offset()];
         for segment in [
             encode_pages(Position::at(0), 1, [(1, &page)]),
@@ -297,10 +248,7 @@ mod tests {
     fn a_whole_log_reads_to_its_end() {
         let (bytes, _) = small_log();
         let summary = check(&bytes[..]).unwrap();
-        assert_eq!(
-            (summary.entries, summary.last, summary.bytes),
-            (64, Position::at(64), bytes.len() as u64)
-        );
+        assert_eq!((summary.entries, summary.last, summary.bytes), (64, Position::at(64), bytes.len() as u64));
         assert_eq!(summary.totals.unwrap().outputs, 21);
         assert_eq!(summary.header.program, "small");
     }
@@ -327,11 +275,7 @@ mod tests {
             let (last, good) = items.split_last().unwrap();
             assert_eq!(last, &LogItem::BrokenOff { offset: end }, "cut at {len}");
             assert_eq!(good, &whole[..good.len()], "cut at {len}");
-            assert_eq!(
-                good.len() + 1,
-                ends.iter().position(|&e| e == end).unwrap() + 1,
-                "cut at {len}"
-            );
+            assert_eq!(good.len() + 1, ends.iter().position(|&e| e == end).unwrap() + 1, "cut at {len}");
         }
     }
 
@@ -341,11 +285,7 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let frame = ends
-                .iter()
-                .rfind(|&&end| end <= bit as u64 / 8)
-                .copied()
-                .unwrap_or(0);
+            let frame = ends.iter().rfind(|&&end| end <= bit as u64 / 8).copied().unwrap_or(0);
             match check(&flipped[..]) {
                 Err(LogError::NotALog) => assert!(bit / 8 < 8),
                 Err(LogError::NoMachine { .. }) => {
@@ -366,10 +306,7 @@ mod tests {
     #[test]
     fn segments_out_of_order_are_refused() {
         let (bytes, ends) = small_log();
-        let ends: Vec<_> = ends
-            .iter()
-            .map(|&end| usize::try_from(end).unwrap())
-            .collect();
+        let ends: Vec<_> = ends.iter().map(|&end| usize::try_from(end).unwrap()).collect();
         let frame = |i: usize| &bytes[ends[i]..ends[i + 1]];
         let header = &bytes[..ends[0]];
         let with = |frames: &[&[u8]]| read(&[&[header], frames].concat().concat());

@@ -78,15 +78,11 @@ pub fn decode_segment(bytes: &[u8]) -> Result<(Segment, usize), SegmentError> {
     let segment = match frame.kind {
         Kind::Pages => unpack_pages(&frame, payload),
         Kind::Entries => unpack_entries(&frame, payload),
-        Kind::State if frame.count == 1 => Ok(Segment::State(StateSegment {
-            at: frame.at,
-            next_entry: frame.first,
-            encoded: frame.payload,
-        })),
+        Kind::State if frame.count == 1 => {
+            Ok(Segment::State(StateSegment { at: frame.at, next_entry: frame.first, encoded: frame.payload }))
+        }
         Kind::End if frame.count == 1 => match codec::decode::<Totals>(&frame.payload) {
-            Ok(totals) if totals.at == frame.at && totals.entries == frame.first - 1 => {
-                Ok(Segment::End(totals))
-            }
+            Ok(totals) if totals.at == frame.at && totals.entries == frame.first - 1 => Ok(Segment::End(totals)),
             _ => Err(payload.corrupt("totals that do not add up")),
         },
         Kind::State | Kind::End => Err(payload.corrupt("an impossible count")),
@@ -99,25 +95,18 @@ fn unpack_entries(frame: &Frame, mut payload: Cursor<'_>) -> Result<Segment, Seg
         return Err(payload.corrupt("an impossible count of entries"));
     }
     let mut previous = Previous::at(frame.at);
-    let entries = (0..frame.count)
-        .map(|_| previous.unpack(&mut payload))
-        .collect::<Result<Vec<_>, _>>()?;
+    let entries = (0..frame.count).map(|_| previous.unpack(&mut payload)).collect::<Result<Vec<_>, _>>()?;
     if payload.left() != 0 || entries[0].at != frame.at {
         return Err(payload.corrupt("entries that are not as the header says"));
     }
-    Ok(Segment::Entries(EntriesSegment {
-        first: frame.first,
-        entries,
-    }))
+    Ok(Segment::Entries(EntriesSegment { first: frame.first, entries }))
 }
 
 fn unpack_pages(frame: &Frame, mut payload: Cursor<'_>) -> Result<Segment, SegmentError> {
     if frame.count as usize > payload.left() {
         return Err(payload.corrupt("an impossible count of pages"));
     }
-    let pages = (0..frame.count)
-        .map(|_| unpack_page(&mut payload))
-        .collect::<Result<Vec<_>, _>>()?;
+    let pages = (0..frame.count).map(|_| unpack_page(&mut payload)).collect::<Result<Vec<_>, _>>()?;
     match payload.left() {
         0 => Ok(Segment::Pages(pages)),
         _ => Err(payload.corrupt("bytes left over after the pages")),
@@ -136,28 +125,14 @@ pub fn encode_pages<'a>(
         pack_page(&mut payload, pfn, data);
         count += 1;
     }
-    Frame {
-        kind: Kind::Pages,
-        count,
-        first: next_entry,
-        at,
-        payload,
-    }
-    .encode()
+    Frame { kind: Kind::Pages, count, first: next_entry, at, payload }.encode()
 }
 
 impl StateSegment {
     /// The segment as bytes.
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
-        Frame {
-            kind: Kind::State,
-            count: 1,
-            first: self.next_entry,
-            at: self.at,
-            payload: self.encoded,
-        }
-        .encode()
+        Frame { kind: Kind::State, count: 1, first: self.next_entry, at: self.at, payload: self.encoded }.encode()
     }
 }
 
@@ -165,14 +140,7 @@ impl Totals {
     /// The end of a log as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        Frame {
-            kind: Kind::End,
-            count: 1,
-            first: self.entries + 1,
-            at: self.at,
-            payload: codec::encode(self),
-        }
-        .encode()
+        Frame { kind: Kind::End, count: 1, first: self.entries + 1, at: self.at, payload: codec::encode(self) }.encode()
     }
 }
 
@@ -240,9 +208,7 @@ impl SegmentEncoder {
     /// Bytes held, before compression.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.open
-            .as_ref()
-            .map_or(0, |open| open.segment.payload.len())
+        self.open.as_ref().map_or(0, |open| open.segment.payload.len())
     }
 
     /// Whether it is time to [`take`](Self::take) a segment.
@@ -261,15 +227,7 @@ impl Open {
     #[cold]
     fn new(first: u64, at: Position) -> Self {
         let payload = Vec::with_capacity(SEGMENT_PAYLOAD_BYTES);
-        Self {
-            previous: Previous::at(at),
-            segment: PlainSegment {
-                first,
-                count: 0,
-                at,
-                payload,
-            },
-        }
+        Self { previous: Previous::at(at), segment: PlainSegment { first, count: 0, at, payload } }
     }
 }
 
@@ -290,18 +248,8 @@ impl PlainSegment {
     #[must_use]
     pub fn encode(self) -> EncodedSegment {
         let (first, last) = (self.first, self.last());
-        let frame = Frame {
-            kind: Kind::Entries,
-            count: self.count,
-            first,
-            at: self.at,
-            payload: self.payload,
-        };
-        EncodedSegment {
-            first,
-            last,
-            bytes: frame.encode(),
-        }
+        let frame = Frame { kind: Kind::Entries, count: self.count, first, at: self.at, payload: self.payload };
+        EncodedSegment { first, last, bytes: frame.encode() }
     }
 }
 
@@ -311,10 +259,7 @@ mod tests {
     use crate::entry::Event;
 
     fn watermark(retired: u64) -> Entry {
-        Entry {
-            at: Position::at(retired),
-            event: Event::Watermark,
-        }
+        Entry { at: Position::at(retired), event: Event::Watermark }
     }
 
     #[test]
@@ -325,28 +270,14 @@ mod tests {
         assert_eq!(encoder.push(&watermark(100)), 6);
         let first = encoder.take().unwrap().encode();
         assert_eq!((first.first, first.last), (5, 6));
-        assert_eq!(
-            encoder.push(&Entry {
-                at: Position::at(130),
-                event: Event::Clock(1 << 50)
-            }),
-            7
-        );
+        assert_eq!(encoder.push(&Entry { at: Position::at(130), event: Event::Clock(1 << 50) }), 7);
         let second = encoder.take().unwrap().encode();
 
         let (segment, len) = decode_segment(&second.bytes).unwrap();
         assert_eq!(len, second.bytes.len());
-        let Segment::Entries(segment) = segment else {
-            panic!("{segment:?}")
-        };
+        let Segment::Entries(segment) = segment else { panic!("{segment:?}") };
         assert_eq!((segment.first, segment.last()), (7, 7));
-        assert_eq!(
-            segment.entries,
-            [Entry {
-                at: Position::at(130),
-                event: Event::Clock(1 << 50)
-            }]
-        );
+        assert_eq!(segment.entries, [Entry { at: Position::at(130), event: Event::Clock(1 << 50) }]);
     }
 
     #[test]
@@ -358,28 +289,14 @@ mod tests {
         assert_eq!(len, bytes.len());
         assert_eq!(
             segment,
-            Segment::Pages(vec![
-                PageImage { pfn: 7, data: None },
-                PageImage {
-                    pfn: 8,
-                    data: Some(Box::new(data))
-                }
-            ])
+            Segment::Pages(vec![PageImage { pfn: 7, data: None }, PageImage { pfn: 8, data: Some(Box::new(data)) }])
         );
     }
 
     #[test]
     fn the_end_comes_back() {
-        let totals = Totals {
-            at: Position::at(9),
-            entries: 4,
-            outputs: 3,
-            power: Some(Power::Off { code: 2 }),
-        };
-        assert_eq!(
-            decode_segment(&totals.encode()).unwrap().0,
-            Segment::End(totals)
-        );
+        let totals = Totals { at: Position::at(9), entries: 4, outputs: 3, power: Some(Power::Off { code: 2 }) };
+        assert_eq!(decode_segment(&totals.encode()).unwrap().0, Segment::End(totals));
     }
 
     #[test]
@@ -387,14 +304,9 @@ mod tests {
         // A guest that polls the TSC every 9 instructions on a host whose clock ticks in steps of about 20 to 60 ns.
         let (mut encoder, mut seed, mut ns) = (SegmentEncoder::new(1), 1_u64, 1 << 40);
         for i in 0..20_000 {
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             ns += 20 + (seed >> 59) * 40 / 31 + if i % 500 == 0 { 9_000 } else { 0 };
-            encoder.push(&Entry {
-                at: Position::at(i * 9),
-                event: Event::Clock(ns),
-            });
+            encoder.push(&Entry { at: Position::at(i * 9), event: Event::Clock(ns) });
         }
         assert!(encoder.held_bytes() <= 4 * 20_000);
         let bytes = encoder.take().unwrap().encode().bytes.len();
@@ -406,10 +318,7 @@ mod tests {
         let mut encoder = SegmentEncoder::new(1);
         for retired in 0..20 {
             encoder.push(&watermark(retired));
-            encoder.push(&Entry {
-                at: Position::at(retired),
-                event: Event::Digest(u128::from(retired)),
-            });
+            encoder.push(&Entry { at: Position::at(retired), event: Event::Digest(u128::from(retired)) });
         }
         let plain = encoder.take().unwrap();
         let mut seed = 7_u32;
@@ -429,14 +338,8 @@ mod tests {
 
     impl PlainSegment {
         fn encode_unchecked(self) -> Vec<u8> {
-            Frame {
-                kind: Kind::Entries,
-                count: self.count,
-                first: self.first,
-                at: self.at,
-                payload: self.payload,
-            }
-            .encode()
+            Frame { kind: Kind::Entries, count: self.count, first: self.first, at: self.at, payload: self.payload }
+                .encode()
         }
     }
 }

@@ -35,9 +35,7 @@ impl Code {
 
     /// Sends AL, made printable.
     pub fn print_al(&mut self) -> &mut Self {
-        self.bytes(&[0x24, 0x3f, 0x04, 0x20])
-            .port(CONSOLE)
-            .bytes(&[0xee])
+        self.bytes(&[0x24, 0x3f, 0x04, 0x20]).port(CONSOLE).bytes(&[0xee])
     }
 
     /// A static ELF64 with this code at [`CODE_AT`], entered at its first byte.
@@ -83,15 +81,8 @@ pub fn ticker(rounds: u32, asleep: bool) -> Vec<u8> {
     const TIMER_VECTOR: u8 = 0x20;
     let mut code = Code::default();
     let register = (CODE_AT as usize + TABLE_AT) as u32;
-    code.bytes(&[0x0f, 0x01, 0x1c, 0x25])
-        .bytes(&register.to_le_bytes()); // lidt [register]
-    for (port, value) in [
-        (0x20, 0x11),
-        (0x21, TIMER_VECTOR),
-        (0x21, 4),
-        (0x21, 1),
-        (0x21, 0xfe),
-    ] {
+    code.bytes(&[0x0f, 0x01, 0x1c, 0x25]).bytes(&register.to_le_bytes()); // lidt [register]
+    for (port, value) in [(0x20, 0x11), (0x21, TIMER_VECTOR), (0x21, 4), (0x21, 1), (0x21, 0xfe)] {
         code.out(port, value); // 8259: edge, cascaded, vectors, 8086 mode, all but IRQ 0 masked
     }
     for (port, value) in [(0x43, 0x34), (0x40, 119), (0x40, 0)] {
@@ -105,20 +96,13 @@ pub fn ticker(rounds: u32, asleep: bool) -> Vec<u8> {
     code.bytes(&[0xfa]).out(EXIT, 3); // cli
     assert!(code.0.len() <= HANDLER_AT);
     code.0.resize(HANDLER_AT, 0x90);
-    code.bytes(&[0x0f, 0x31])
-        .print_al()
-        .out(0x20, 0x20)
-        .bytes(&[0x48, 0xcf]); // rdtsc; EOI; iretq
+    code.bytes(&[0x0f, 0x31]).print_al().out(0x20, 0x20).bytes(&[0x48, 0xcf]); // rdtsc; EOI; iretq
     code.0.resize(TABLE_AT, 0);
     let table = CODE_AT + TABLE_AT as u64 + 16;
     code.bytes(&[0xff, 0x0f]).bytes(&table.to_le_bytes());
-    code.0
-        .resize(TABLE_AT + 16 + 16 * usize::from(TIMER_VECTOR), 0);
+    code.0.resize(TABLE_AT + 16 + 16 * usize::from(TIMER_VECTOR), 0);
     let handler = (CODE_AT as usize + HANDLER_AT).to_le_bytes();
-    code.bytes(&handler[..2])
-        .bytes(&[8, 0, 0, 0x8e])
-        .bytes(&handler[2..8])
-        .bytes(&[0; 4]);
+    code.bytes(&handler[..2]).bytes(&[8, 0, 0, 0x8e]).bytes(&handler[2..8]).bytes(&[0; 4]);
     code.0.resize(TABLE_AT + 0x2000, 0);
     code.elf()
 }
@@ -129,11 +113,7 @@ pub fn machine(elf: &[u8]) -> Machine {
 }
 
 pub fn machine_with(clock: ClockMode, elf: &[u8]) -> Machine {
-    let config = MachineConfig {
-        memory_bytes: 2 << 20,
-        clock,
-        epoch_s: 1_000_000_000,
-    };
+    let config = MachineConfig { memory_bytes: 2 << 20, clock, epoch_s: 1_000_000_000 };
     let mut machine = Machine::new(config).unwrap();
     machine.load_elf(elf, "").unwrap();
     machine
@@ -159,12 +139,7 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            ns: 0,
-            step_ns: 200,
-            outputs: Vec::new(),
-        }
+        Self { seed, ns: 0, step_ns: 200, outputs: Vec::new() }
     }
 }
 
@@ -195,10 +170,7 @@ pub struct Recorded {
 
 impl Recorded {
     pub fn entries(&self) -> Vec<Entry> {
-        self.segments
-            .iter()
-            .flat_map(|segment| segment.entries.clone())
-            .collect()
+        self.segments.iter().flat_map(|segment| segment.entries.clone()).collect()
     }
 }
 
@@ -210,10 +182,7 @@ pub fn drain<L: Live>(recorder: &mut Recorder<L>) -> Vec<EntriesSegment> {
             let encoded = plain.encode();
             match decode_segment(&encoded.bytes).unwrap().0 {
                 Segment::Entries(segment) => {
-                    assert_eq!(
-                        (segment.first, segment.last()),
-                        (encoded.first, encoded.last)
-                    );
+                    assert_eq!((segment.first, segment.last()), (encoded.first, encoded.last));
                     segment
                 }
                 other => panic!("{other:?}"),
@@ -249,14 +218,7 @@ pub fn record_in(machine: &mut Machine, world: World) -> Recorded {
             0 => {
                 typed += 1;
                 let bytes = vec![b'a' + (typed % 26) as u8; 1 + typed as usize % 3];
-                recorder.deliver(
-                    machine,
-                    Input::Console {
-                        client: 9,
-                        seq: typed,
-                        bytes,
-                    },
-                );
+                recorder.deliver(machine, Input::Console { client: 9, seq: typed, bytes });
             }
             1 | 2 => {
                 let ns = recorder.live.clock_ns();
@@ -274,24 +236,13 @@ pub fn record_in(machine: &mut Machine, world: World) -> Recorded {
     assert_eq!(totals.entries, segments.last().unwrap().last());
     let outputs = recorder.live.outputs;
     assert_eq!(totals.outputs, outputs.len() as u64);
-    Recorded {
-        segments,
-        outputs,
-        digest: replay::machine_digest(machine),
-        at: machine.position(),
-        power,
-    }
+    Recorded { segments, outputs, digest: replay::machine_digest(machine), at: machine.position(), power }
 }
 
 /// A halted machine wakes at its next deadline.
 pub fn sleep(machine: &mut Machine, recorder: &mut Recorder<World>) {
     if let Some(ns) = machine.next_deadline_ns() {
         recorder.live.ns = recorder.live.ns.max(ns);
-        recorder.deliver(
-            machine,
-            Input::Clock {
-                ns: recorder.live.ns,
-            },
-        );
+        recorder.deliver(machine, Input::Clock { ns: recorder.live.ns });
     }
 }
