@@ -25,7 +25,7 @@ pub enum Event {
         /// Bytes sent or received so far.
         bytes: u64,
     },
-    /// The backup has the whole machine: the Output Rule holds from here on.
+    /// The backup has said that it holds the whole machine. The Output Rule holds since the machine was cut.
     Protected {
         /// Id of the backup.
         backup: u64,

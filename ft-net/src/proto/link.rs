@@ -1,6 +1,7 @@
 //! The backup as its primary sees it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::flow::{LagMeter, Throttle};
 use super::{Config, ConnId, PeerError};
@@ -31,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) heard: Time,
     /// When we last sent it something.
     pub(crate) spoke: Time,
+    /// Where the state was cut and how long the guest paused for it, until the backup says that it holds the state.
+    pub(crate) unconfirmed: Option<(u64, Duration)>,
     /// The last entry sent.
     sent: u64,
     /// The last entry that the backup holds.
@@ -53,6 +56,7 @@ impl Link {
             throttle: Throttle::default(),
             heard: now,
             spoke: now,
+            unconfirmed: None,
             sent: 0,
             acked: 0,
             confirmed: 0,
@@ -69,8 +73,9 @@ impl Link {
 
     /// The state was cut after `last_entry`. Everything up to there is in the state that makes the backup able to take
     /// over, so it cannot be contradicted: it counts as acknowledged.
-    pub(crate) fn protect(&mut self, last_entry: u64) {
+    pub(crate) fn protect(&mut self, last_entry: u64, pause: Duration) {
         self.phase = Phase::Protected;
+        self.unconfirmed = Some((last_entry, pause));
         self.sent = last_entry;
         self.acked = last_entry;
     }
@@ -116,7 +121,7 @@ impl Link {
         }
     }
 
-    pub(crate) fn lag(&self, now: Time) -> std::time::Duration {
+    pub(crate) fn lag(&self, now: Time) -> Duration {
         self.lag.lag(now)
     }
 }

@@ -170,6 +170,10 @@ impl Primary {
         match message {
             Message::Ack(ack) => {
                 link.handle_ack(ack)?;
+                let backup = link.replica;
+                if let Some((last_entry, pause)) = link.unconfirmed.take() {
+                    self.events.push_back(Event::Protected { backup, last_entry, pause });
+                }
                 self.leave();
                 Ok(())
             }
@@ -457,8 +461,8 @@ impl Primary {
             return;
         }
         let Some(link) = &mut self.link else { return };
-        link.protect(self.last_entry);
-        let (conn, backup) = (link.conn, link.replica);
+        link.protect(self.last_entry, pause);
+        let conn = link.conn;
         let end = StateEnd {
             generation: self.generation,
             state,
@@ -468,7 +472,6 @@ impl Primary {
             clock_ns: self.clock_ns,
         };
         self.send(conn, Message::StateEnd(Box::new(end)));
-        self.events.push_back(Event::Protected { backup, last_entry: self.last_entry, pause });
     }
 
     // ---- results ----
