@@ -99,6 +99,13 @@ pub enum Event {
         /// What it did.
         reason: String,
     },
+    /// The guest met an instruction that this version does not implement: #UD.
+    Unimplemented {
+        /// Its mnemonic.
+        name: String,
+        /// Instructions retired until it was noticed.
+        retired: u64,
+    },
     /// The shared directory does not work; what needs it is tried again and again.
     Storage {
         /// What does not work.
@@ -131,6 +138,9 @@ impl fmt::Display for Event {
                 "protected by backup {backup:016x} from entry {last_entry} (the guest paused {:.1} ms)",
                 pause.as_secs_f64() * 1e3
             ),
+            Event::Unimplemented { name, retired } => {
+                write!(f, "the guest met {name}, which is not implemented: #UD, before instruction {retired}")
+            }
             Event::Refused { backup, reason } => {
                 write!(f, "backup {backup:016x} refused: {reason}")
             }

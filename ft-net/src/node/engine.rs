@@ -81,6 +81,11 @@ pub trait Leader: Sized {
     /// Every page that is not zero, and forgets which were written.
     fn all_pages(&mut self) -> Vec<u32>;
 
+    /// Instructions met that the machine does not implement, by name, each once: they raised #UD.
+    fn take_unimplemented(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The pages written since the last call of this or of [`Self::all_pages`].
     fn dirty_pages(&mut self) -> Vec<u32>;
 

@@ -78,11 +78,6 @@ impl Recorded {
         &self.machine
     }
 
-    /// Instructions met that this version does not implement, by name, each once.
-    pub fn take_unimplemented(&mut self) -> Vec<String> {
-        self.machine.take_unimplemented()
-    }
-
     fn is_off(&self) -> bool {
         self.machine.power().is_some()
     }
@@ -98,6 +93,10 @@ impl Recorded {
 
 impl Leader for Recorded {
     type Follower = Replayed;
+
+    fn take_unimplemented(&mut self) -> Vec<String> {
+        self.machine.take_unimplemented()
+    }
 
     fn run(&mut self, budget: u64) -> Pace {
         let retired = self.machine.position().retired;

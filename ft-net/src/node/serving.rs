@@ -106,6 +106,9 @@ impl<L: Leader> Serving<L> {
     /// Hands what the machine did to the protocol.
     fn collect(&mut self, now: Time) {
         let retired = self.leader.position().retired;
+        for name in self.leader.take_unimplemented() {
+            self.events.push_back(Event::Unimplemented { name, retired });
+        }
         while let Some(produced) = self.leader.poll_output() {
             self.primary.output(produced.number, produced.entry, produced.output);
         }
