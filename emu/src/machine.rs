@@ -12,13 +12,15 @@ use crate::cpu::{Cpu, Exit};
 use crate::dev::{Pic, Pit, Rtc, Uart};
 use crate::event::{Control, Door, Input, Power, Stop, Until};
 use crate::mem::{DirtySet, PAGE_BITS, PAGE_BYTES};
+use crate::op::NEVER;
 use crate::state::{ClockState, CpuState, MachineState};
 use crate::{ClockMode, Position};
 
 /// REP iterations in one go, after which the run loop looks at its limit again.
 const REP_ITERATIONS_MAX: u64 = 1 << 16;
-/// Instructions in one go: keeps the budget far from overflow.
-const GO_MAX: u64 = 1 << 40;
+/// Instructions in one go: a budget must not reach `NEVER`, or a block that must not be entered would fit it.
+const GO_MAX: u64 = 1 << 30;
+const _: () = assert!(GO_MAX < NEVER as u64);
 
 /// A deterministic x86-64 machine: a function of its state and of what `deliver` and the `Door` bring in.
 pub struct Machine {

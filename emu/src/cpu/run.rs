@@ -147,7 +147,10 @@ impl Cpu {
         self.bus.update_lines();
         if let Some(mut door) = self.door {
             // SAFETY: set by `Machine::run` for as long as it runs.
-            self.door_break |= unsafe { door.as_mut() }.interrupt(at, vector).is_break();
+            if unsafe { door.as_mut() }.interrupt(at, vector).is_break() {
+                self.door_break = true;
+                return;
+            }
         }
         self.halted = false;
         if self.deliver_interrupt(vector).is_err() {
