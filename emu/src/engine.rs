@@ -137,9 +137,12 @@ pub(crate) unsafe fn enter_cold(cpu: *mut Cpu, header: *const Op, budget: i64) -
             (*cpu).exit = Exit::Budget;
             leave!(cpu, budget)
         }
+        let mut short = Exit::Budget;
         if (*header).n == NEVER {
             let owner = (*header).owner;
             header = (*cpu).resolve();
+            // Looking for it may have set accessed bits: at least its first instruction must run.
+            short = Exit::Single;
             if header.is_null() {
                 leave!(cpu, budget)
             }
@@ -149,7 +152,7 @@ pub(crate) unsafe fn enter_cold(cpu: *mut Cpu, header: *const Op, budget: i64) -
         }
         let left = budget - i64::from((*header).n);
         if left < 0 {
-            (*cpu).exit = Exit::Budget;
+            (*cpu).exit = short;
             leave!(cpu, budget)
         }
         go!(cpu, header.cast::<Op>().add(1), left)

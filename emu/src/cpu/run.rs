@@ -83,7 +83,8 @@ impl Cpu {
         };
         // SAFETY: a live header.
         if budget < unsafe { u64::from((*header).n.unsigned_abs()) } {
-            return Exit::Budget;
+            // Looking for it may have set accessed bits: at least its first instruction must run.
+            return Exit::Single;
         }
         self.limit = self.retired + budget;
         self.exit = Exit::None;
@@ -172,6 +173,7 @@ impl Cpu {
         for tlb in &mut self.tlbs {
             tlb.flush();
         }
+        self.mem.forget_tables();
         self.key_count += 1;
         self.keys = [2 * self.key_count + 1, 2 * self.key_count + 2];
         self.mode_changed();

@@ -178,7 +178,7 @@ fn move_piece(cpu: &mut Cpu, op: &Op, most: u64) -> Result<u64, Trap> {
     if to > from {
         n = n.min((to - from) >> op.scale);
     }
-    if n == 0 || cpu.mem.has_code(to, n << op.scale) {
+    if n == 0 || cpu.mem.has_code(to, n << op.scale) || cpu.mem.is_table(to) {
         return Ok(0);
     }
     cpu.mem.copy(from, to, n << op.scale);
@@ -197,7 +197,7 @@ fn stos_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
     let mut n = if in_pieces(cpu, op) { most.min(room(op, to)) } else { 0 };
     if n > 0 {
         match ram(cpu, to, Access::Write)? {
-            Some(phys) if !cpu.mem.has_code(phys, n << op.scale) => {
+            Some(phys) if !cpu.mem.has_code(phys, n << op.scale) && !cpu.mem.is_table(phys) => {
                 let value = cpu.gpr[RAX].to_le_bytes();
                 cpu.mem.fill(phys, n << op.scale, &value[..1 << op.scale]);
             }

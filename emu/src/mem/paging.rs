@@ -38,6 +38,11 @@ const FRAME: u64 = ((1 << PHYS_BITS) - 1) & !PAGE_MASK;
 /// The bits between the physical width and bit 52, which must be zero.
 const RESERVED: u64 = ((1 << 52) - 1) & !((1 << PHYS_BITS) - 1);
 
+/// Whether a translation through a table entry of this value may be cached.
+pub(super) fn may_be_cached(entry: u64) -> bool {
+    entry & (pte::P | pte::A) == pte::P | pte::A
+}
+
 /// Whether bits 63-47 are equal.
 pub(crate) fn is_canonical(addr: u64) -> bool {
     ((addr << 16) as i64 >> 16) as u64 == addr
@@ -110,13 +115,21 @@ impl Cpu {
         Err(0)
     }
 
-    /// Sets accessed bits on the way and the dirty bit of the leaf (SDM Vol. 3A, 4.8).
+    /// Sets accessed bits on the way and the dirty bit of the leaf (SDM Vol. 3A, 4.8), and has the tables watched: a write to
+    /// an entry from which something may be cached flushes it. So the TLB is transparent, and what a machine does is a
+    /// function of its state alone (ARCHITECTURE.md, "The TLB cannot be seen").
     fn mark_used(&mut self, walk: &Walk, access: Access) {
         for (level, &(at, entry)) in walk.entries.iter().enumerate().skip(walk.leaf) {
             let dirty = if level == walk.leaf && access == Access::Write { pte::D } else { 0 };
             let wanted = entry | pte::A | dirty;
             if wanted != entry {
-                self.write_phys(at, &wanted.to_le_bytes());
+                // More is allowed than before: what is cached stays true.
+                self.write_entry(at, &wanted.to_le_bytes());
+            }
+            if self.mem.add_table(at) {
+                for tlb in &mut self.tlbs {
+                    tlb.protect(at & !PAGE_MASK);
+                }
             }
         }
     }

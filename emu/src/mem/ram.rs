@@ -31,6 +31,10 @@ pub(crate) struct Mem {
     dirty: Vec<u8>,
     /// Per page: bit i is set when decoded code stands in bytes 64 i to 64 i + 63.
     code: Vec<u64>,
+    /// Per page: it holds an entry of a page table that a cached translation came from.
+    table: Vec<bool>,
+    /// The pages for which `table` is set.
+    tables: Vec<u64>,
     page_digests: Vec<u128>,
     digest: u128,
 }
@@ -45,7 +49,8 @@ impl Mem {
         let pages = length / PAGE_BYTES;
         let base = map.as_mut_ptr();
         let (dirty, code) = (vec![0; pages], vec![0; pages]);
-        Ok(Self { map, base, bytes, dirty, code, page_digests: vec![0; pages], digest: 0 })
+        let table = vec![false; pages];
+        Ok(Self { map, base, bytes, dirty, code, table, tables: Vec::new(), page_digests: vec![0; pages], digest: 0 })
     }
 
     pub(crate) fn page_count(&self) -> usize {
@@ -115,9 +120,33 @@ impl Mem {
         }
     }
 
-    /// Whether any decoded code stands in the page of `phys`.
-    pub(crate) fn page_has_code(&self, phys: u64) -> bool {
-        self.code.get((phys >> PAGE_BITS) as usize).is_some_and(|&c| c != 0)
+    /// Whether writes to the page of `phys` must be seen: decoded code or page-table entries in use stand in it.
+    pub(crate) fn is_watched(&self, phys: u64) -> bool {
+        self.code.get((phys >> PAGE_BITS) as usize).is_some_and(|&c| c != 0) || self.is_table(phys)
+    }
+
+    /// Whether the page of `phys` holds page-table entries in use.
+    pub(crate) fn is_table(&self, phys: u64) -> bool {
+        self.table.get((phys >> PAGE_BITS) as usize).is_some_and(|&t| t)
+    }
+
+    /// Notes that a translation from an entry in the page of `phys` is about to be cached. True if it is the page's first.
+    pub(crate) fn add_table(&mut self, phys: u64) -> bool {
+        match self.table.get_mut((phys >> PAGE_BITS) as usize) {
+            Some(table) if !*table => {
+                *table = true;
+                self.tables.push(phys >> PAGE_BITS);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// No translation is cached any more.
+    pub(crate) fn forget_tables(&mut self) {
+        for page in self.tables.drain(..) {
+            self.table[page as usize] = false;
+        }
     }
 
     /// Whether decoded code may stand in `length` bytes at `phys` (within one page).

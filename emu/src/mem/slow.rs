@@ -111,13 +111,15 @@ impl Cpu {
         };
         let (phys, _) = parts.first;
         if parts.second.1 == 0 && !self.checked() && self.mem.is_ram(phys, size) {
-            let code_here = kind == Access::Write && self.mem.page_has_code(phys);
-            if !code_here {
+            let watched = kind == Access::Write && self.mem.is_watched(phys);
+            if !watched {
                 self.fill(addr, phys, kind);
                 return Prepared::Ready;
             }
         }
-        let hits = |&(phys, length): &(u64, usize)| length > 0 && self.mem.has_code(phys, length as u64);
+        let hits = |&(phys, length): &(u64, usize)| {
+            length > 0 && (self.mem.has_code(phys, length as u64) || self.unmaps(phys, length))
+        };
         if kind == Access::Write && !self.single && [parts.first, parts.second].iter().any(hits) {
             self.exit = Exit::Single;
             return Prepared::Leave;
@@ -146,8 +148,8 @@ impl Cpu {
             return Ok(entry.phys | addr & PAGE_MASK);
         }
         let phys = self.translate(addr, kind, self.user)?;
-        let code_here = kind == Access::Write && self.mem.page_has_code(phys);
-        if self.mem.is_ram(phys, 1) && !code_here && !self.checked() {
+        let watched = kind == Access::Write && self.mem.is_watched(phys);
+        if self.mem.is_ram(phys, 1) && !watched && !self.checked() {
             self.fill(addr, phys, kind);
         }
         Ok(phys)
@@ -213,10 +215,29 @@ impl Cpu {
             self.bus.mmio_write(phys, data);
             return;
         }
+        let unmaps = self.unmaps(phys, data.len());
+        self.write_entry(phys, data);
+        if unmaps {
+            self.flush_tlb();
+        }
+    }
+
+    /// Writes RAM within one page without a look at cached translations; drops decoded code that it hits.
+    pub(crate) fn write_entry(&mut self, phys: u64, data: &[u8]) {
         if self.mem.has_code(phys, data.len() as u64) {
             self.invalidate_code(phys, data.len() as u64);
         }
         self.mem.write(phys, data);
+    }
+
+    /// Whether a write to `length` bytes at `phys` changes a page-table entry from which a translation may be cached. Such an
+    /// entry is present and accessed: filling the TLB sets the accessed bits on the way.
+    fn unmaps(&self, phys: u64, length: usize) -> bool {
+        if !self.mem.is_table(phys) {
+            return false;
+        }
+        let last = phys + length as u64 - 1;
+        (phys >> 3..=last >> 3).any(|entry| super::paging::may_be_cached(self.mem.read_u64(entry << 3)))
     }
 
     /// Reads `out.len()` bytes (at most a page) at a linear address.
