@@ -48,6 +48,9 @@ operations! {
     Mul: Mul; Imul: Imul; Div: Div; Idiv: Idiv;
     Rol: Rol; Ror: Ror; Rcl: Rcl; Rcr: Rcr; Shl: Shl Sal; Shr: Shr; Sar: Sar; Shld: Shld; Shrd: Shrd;
     Bt: Bt; Bts: Bts; Btr: Btr; Btc: Btc; Bsf: Bsf; Bsr: Bsr;
+    Popcnt: Popcnt; Lzcnt: Lzcnt; Tzcnt: Tzcnt; Andn: Andn; Bextr: Bextr; Blsi: Blsi; Blsmsk: Blsmsk; Blsr: Blsr;
+    Bzhi: Bzhi; Mulx: Mulx; Pdep: Pdep; Pext: Pext; Rorx: Rorx; Sarx: Sarx; Shlx: Shlx; Shrx: Shrx;
+    Adcx: Adcx; Adox: Adox; Movbe: Movbe; Crc32: Crc32;
     Clc: Clc; Stc: Stc; Cmc: Cmc; Cld: Cld; Std: Std;
     // Control.
     Jmp: Jmp; Call: Call; Ret: Ret; Loop: Loop; Loope: Loope; Loopne: Loopne; Jrcxz: Jcxz Jecxz Jrcxz;
@@ -58,12 +61,13 @@ operations! {
     Movs: Movsb Movsw Movsq; MovsdOrSse: Movsd; Cmps: Cmpsb Cmpsw Cmpsq; CmpsdOrSse: Cmpsd; Stos: Stosb Stosw Stosd Stosq;
     Lods: Lodsb Lodsw Lodsd Lodsq; Scas: Scasb Scasw Scasd Scasq; Ins: Insb Insw Insd; Outs: Outsb Outsw Outsd;
     // No effect here.
-    Nop: Nop Pause Endbr64 Endbr32 Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Lfence Mfence Sfence Fnop;
+    Nop: Nop Pause Endbr64 Endbr32 Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Prefetchw Lfence Mfence Sfence Fnop;
     // System.
     Hlt: Hlt; Cli: Cli; Sti: Sti; In: In; Out: Out; Cpuid: Cpuid; Rdtsc: Rdtsc; Rdtscp: Rdtscp;
     Rdrand: Rdrand; Rdseed: Rdseed; Rdmsr: Rdmsr; Wrmsr: Wrmsr; Clts: Clts; Wbinvd: Wbinvd Invd; Invlpg: Invlpg;
     Lgdt: Lgdt; Lidt: Lidt; Sgdt: Sgdt; Sidt: Sidt; Lldt: Lldt; Sldt: Sldt; Ltr: Ltr; Str: Str; Smsw: Smsw; Lmsw: Lmsw;
-    Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush;
+    Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush Clflushopt;
+    Rdpid: Rdpid; Rdfsbase: Rdfsbase; Rdgsbase: Rdgsbase; Wrfsbase: Wrfsbase; Wrgsbase: Wrgsbase;
     Int: Int; Int3: Int3; Int1: Int1; Iret: Iret Iretd Iretq; RetFar: Retf;
     Syscall: Syscall; Sysret: Sysret Sysretq; Lfs: Lfs; Lgs: Lgs; Lss: Lss; Ud: Ud0 Ud1 Ud2;
     Fxsave: Fxsave Fxsave64; Fxrstor: Fxrstor Fxrstor64; Ldmxcsr: Ldmxcsr; Stmxcsr: Stmxcsr;
@@ -464,6 +468,11 @@ fn may_fault(i: &Instruction) -> bool {
                 | Mnemonic::Rdrand
                 | Mnemonic::Rdseed
                 | Mnemonic::Pause
+                | Mnemonic::Rdpid
+                | Mnemonic::Rdfsbase
+                | Mnemonic::Rdgsbase
+                | Mnemonic::Wrfsbase
+                | Mnemonic::Wrgsbase
         )
         || (0..i.op_count()).any(|at| i.op_kind(at) == OpKind::Register && !i.op_register(at).is_gpr())
 }

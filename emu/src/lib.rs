@@ -5,7 +5,7 @@
 //! | `machine` | the owner's view: run, deliver, save |
 //! | `event`, `position`, `config`, `state` | what crosses the border, as plain data |
 //! | `engine`, `op`, `block`, `decode` | guest code as blocks of threaded ops |
-//! | `exec`, `alu`, `width` | what instructions do |
+//! | `exec`, `alu`, `alu_bits`, `width` | what instructions do |
 //! | `lanes`, `fp` | the same for vectors and for floating point |
 //! | `cpu` | registers, modes, faults and their delivery |
 //! | `mem` | RAM, paging, TLB |
@@ -22,6 +22,7 @@
 compile_error!("guest registers are accessed as little-endian bytes");
 
 mod alu;
+mod alu_bits;
 mod block;
 pub mod boot;
 mod bus;

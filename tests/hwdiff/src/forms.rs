@@ -1,7 +1,7 @@
 //! The table of forms: every (mnemonic, operand form, width) that is compared. A family is a row of mnemonics; what
 //! forms they have comes from the decoder's own opcode table, so none is forgotten.
 
-use iced_x86::{Code, CpuidFeature, Mnemonic, OpCodeOperandKind as Kind};
+use iced_x86::{Code, CpuidFeature, EncodingKind, Mnemonic, OpCodeOperandKind as Kind};
 
 /// A prefix that makes a form of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
     ("shift", &[Shl, Sal, Shr, Sar, Rol, Ror, Rcl, Rcr, Shld, Shrd]),
     ("muldiv", &[Mul, Imul, Div, Idiv]),
     ("bits", &[Bt, Bts, Btr, Btc, Bsf, Bsr, Bswap]),
+    ("bmi", &[Popcnt, Lzcnt, Tzcnt, Andn, Bextr, Blsi, Blsmsk, Blsr, Bzhi, Mulx, Pdep, Pext, Rorx, Sarx, Shlx, Shrx, Adcx, Adox, Movbe, Crc32]),
+    ("cache", &[Clflush, Clflushopt, Prefetchw, Prefetchnta, Prefetcht0, Prefetcht1, Prefetcht2]),
     ("setcc", &[Seta, Setae, Setb, Setbe, Sete, Setg, Setge, Setl, Setle, Setne, Setno, Setnp, Setns, Seto, Setp, Sets]),
     ("cmov", &[Cmova, Cmovae, Cmovb, Cmovbe, Cmove, Cmovg, Cmovge, Cmovl, Cmovle, Cmovne, Cmovno, Cmovnp, Cmovns, Cmovo, Cmovp, Cmovs]),
     ("mov", &[Mov, Movzx, Movsx, Movsxd, Xchg, Lea, Xlatb, Cbw, Cwde, Cdqe, Cwd, Cdq, Cqo, Nop]),
@@ -117,9 +119,25 @@ fn can_be_compared(family: &str, code: Code) -> bool {
 
 /// MOVSD and CMPSD are two instructions each, and SSE mnemonics have MMX and later forms.
 fn is_of_family(family: &str, code: Code) -> bool {
-    let sse = [CpuidFeature::SSE, CpuidFeature::SSE2];
-    let is_sse = code.cpuid_features().iter().all(|feature| sse.contains(feature));
-    family.starts_with("sse") == is_sse
+    let op = code.op_code();
+    let legacy = op.encoding() == EncodingKind::Legacy;
+    let touches_xmm = op.op_kinds().iter().any(|kind| matches!(kind, Kind::xmm_reg | Kind::xmm_rm | Kind::xmm_or_mem));
+    match family {
+        "bmi" => {
+            matches!(op.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
+                && !code.cpuid_features().contains(&CpuidFeature::KNC)
+        }
+        _ if is_vector(family) => {
+            code.cpuid_features().iter().all(|f| [CpuidFeature::SSE, CpuidFeature::SSE2].contains(f))
+        }
+        _ => legacy && !touches_xmm,
+    }
+}
+
+/// A family of instructions on vector registers.
+#[must_use]
+pub fn is_vector(family: &str) -> bool {
+    ["sse"].iter().any(|start| family.starts_with(start))
 }
 
 fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {

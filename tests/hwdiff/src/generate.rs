@@ -56,7 +56,7 @@ fn attempt(form: Form, rng: &mut Rng) -> Option<(Case, Instruction)> {
         cpu.rflags |= rng.draw() & DF;
     }
     let mut draft = Draft { form, instruction, cpu, memory: Vec::new(), rng };
-    if draft.form.family.starts_with("sse") {
+    if crate::forms::is_vector(draft.form.family) {
         draft.vector_registers();
     }
     draft.implicit_operands();
@@ -248,7 +248,7 @@ impl Draft<'_> {
             target &= !15;
         }
         let size = usize::try_from(size).unwrap_or(0);
-        let numbers = self.form.family.starts_with("sse") && size <= 16;
+        let numbers = crate::forms::is_vector(self.form.family) && size <= 16;
         let content = if numbers { self.rng.vector().to_le_bytes()[..size].to_vec() } else { self.rng.bytes(size) };
         self.patch(target, &content);
         if self.instruction.memory_index() == Register::AL {
@@ -331,6 +331,7 @@ impl Draft<'_> {
         use Mnemonic::*;
         match self.instruction.mnemonic() {
             Bt | Bts | Btr | Btc => self.bit_offset(),
+            Bextr | Bzhi => self.bit_range(),
             Cmpxchg if self.rng.one_in(2) => self.equal_accumulator(),
             Cmpxchg8b | Cmpxchg16b if self.rng.one_in(2) => self.equal_pair(),
             Call | Jmp => self.branch_target(),
@@ -348,6 +349,15 @@ impl Draft<'_> {
             if let Some(at) = self.memory.last().map(|patch| patch.at) {
                 self.patch(at.wrapping_sub(64), &around);
             }
+        }
+    }
+
+    /// Start and length: mostly within the operand.
+    fn bit_range(&mut self) {
+        let register = self.instruction.op2_register();
+        if !self.addresses_with(register) && !self.rng.one_in(4) {
+            let near = self.rng.draw() & 0x3f3f;
+            self.cpu.gpr[register.full_register().number()] = near;
         }
     }
 
