@@ -19,6 +19,10 @@ macro_rules! operations {
             SseInt(SseInt),
             SseFloat(SseFloat),
             SseConvert(SseConvert),
+            /// SSE3 to SSE4.2.
+            SseInt4(SseInt4),
+            SseFloat4(SseFloat4),
+            SseText(SseText),
             /// Not an instruction of this machine: #UD.
             Invalid,
         }
@@ -97,7 +101,8 @@ sse_operations! {
     /// Moves (`exec::sse::mov`).
     SseMove: Movaps Movapd Movdqa Movups Movupd Movdqu Movntps Movntpd Movntdq Movnti Maskmovdqu
         Movss Movsd Movd Movq Movlps Movlpd Movhps Movhpd Movlhps Movhlps
-        Movmskps Movmskpd Pmovmskb Pextrw Pinsrw;
+        Movmskps Movmskpd Pmovmskb Lddqu Movntdqa
+        Pextrb Pextrw Pextrd Pextrq Extractps Pinsrb Pinsrw Pinsrd Pinsrq;
     /// Packed integers (`exec::sse::int`).
     SseInt: Paddb Paddw Paddd Paddq Psubb Psubw Psubd Psubq
         Paddsb Paddsw Paddusb Paddusw Psubsb Psubsw Psubusb Psubusw
@@ -115,6 +120,17 @@ sse_operations! {
     /// Conversions (`exec::sse::convert`).
     SseConvert: Cvtsi2ss Cvtsi2sd Cvtss2si Cvtsd2si Cvttss2si Cvttsd2si
         Cvtps2dq Cvttps2dq Cvtpd2dq Cvttpd2dq Cvtdq2ps Cvtdq2pd Cvtps2pd Cvtpd2ps Cvtss2sd Cvtsd2ss;
+    /// Packed integers of SSSE3 and SSE4 (`exec::sse::int4`).
+    SseInt4: Pshufb Palignr Phaddw Phaddd Phaddsw Phsubw Phsubd Phsubsw Pmaddubsw Pmulhrsw
+        Psignb Psignw Psignd Pabsb Pabsw Pabsd
+        Pmuldq Pmulld Pcmpeqq Pcmpgtq Packusdw Pminsb Pminsd Pminuw Pminud Pmaxsb Pmaxsd Pmaxuw Pmaxud
+        Pblendw Pblendvb Mpsadbw Phminposuw Ptest
+        Pmovsxbw Pmovsxbd Pmovsxbq Pmovsxwd Pmovsxwq Pmovsxdq Pmovzxbw Pmovzxbd Pmovzxbq Pmovzxwd Pmovzxwq Pmovzxdq;
+    /// Floating point of SSE3 and SSE4.1 (`exec::sse::float4`).
+    SseFloat4: Haddps Haddpd Hsubps Hsubpd Addsubps Addsubpd Roundps Roundpd Roundss Roundsd Dpps Dppd
+        Blendps Blendpd Blendvps Blendvpd Insertps Movddup Movshdup Movsldup;
+    /// Strings in registers (`exec::sse::text`).
+    SseText: Pcmpestri Pcmpestrm Pcmpestri64 Pcmpestrm64 Pcmpistri Pcmpistrm;
 }
 
 /// Where an operand is.

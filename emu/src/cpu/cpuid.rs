@@ -34,8 +34,8 @@ const fn bits(list: &[u32]) -> u32 {
     mask
 }
 
-/// CMPXCHG16B, MOVBE, POPCNT, RDRAND, a hypervisor is present.
-const LEAF_1_ECX: u32 = bits(&[13, 22, 23, 30, 31]);
+/// SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, RDRAND, a hypervisor is present.
+const LEAF_1_ECX: u32 = bits(&[0, 9, 13, 19, 20, 22, 23, 30, 31]);
 /// DE, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, CLFSH, FXSR, SSE, SSE2.
 const LEAF_1_EDX: u32 = bits(&[2, 3, 4, 5, 6, 8, 13, 15, 16, 19, 24, 25, 26]);
 /// FSGSBASE, TSC_ADJUST, BMI1, BMI2, ERMS, RDSEED, ADX, CLFLUSHOPT.

@@ -133,6 +133,9 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::SseInt(op) => sse::int::bind(op, i, b),
         O::SseFloat(op) => sse::float::bind(op, i, b),
         O::SseConvert(op) => sse::convert::bind(op, i, b),
+        O::SseInt4(op) => sse::int4::bind(op, i, b),
+        O::SseFloat4(op) => sse::float4::bind(op, i, b),
+        O::SseText(op) => sse::text::bind(op, i, b),
         O::Nop => {
             b.push(Op { f: mov::nop, ..Builder::blank() });
             Ok(())

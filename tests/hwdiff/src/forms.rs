@@ -79,6 +79,15 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
         Cvtsi2ss, Cvtsi2sd, Cvtss2si, Cvtsd2si, Cvttss2si, Cvttsd2si, Cvtps2dq, Cvttps2dq, Cvtpd2dq, Cvttpd2dq,
         Cvtdq2ps, Cvtdq2pd, Cvtps2pd, Cvtpd2ps, Cvtss2sd, Cvtsd2ss,
     ]),
+    ("sse3", &[Lddqu, Movddup, Movshdup, Movsldup, Haddps, Haddpd, Hsubps, Hsubpd, Addsubps, Addsubpd]),
+    ("ssse3", &[Pshufb, Palignr, Phaddw, Phaddd, Phaddsw, Phsubw, Phsubd, Phsubsw, Pmaddubsw, Pmulhrsw, Psignb, Psignw, Psignd, Pabsb, Pabsw, Pabsd]),
+    ("sse4-int", &[
+        Pmuldq, Pmulld, Pcmpeqq, Pcmpgtq, Packusdw, Pminsb, Pminsd, Pminuw, Pminud, Pmaxsb, Pmaxsd, Pmaxuw, Pmaxud,
+        Pblendw, Pblendvb, Mpsadbw, Phminposuw, Ptest, Movntdqa, Pextrb, Pextrd, Pextrq, Extractps, Pinsrb, Pinsrd, Pinsrq,
+        Pmovsxbw, Pmovsxbd, Pmovsxbq, Pmovsxwd, Pmovsxwq, Pmovsxdq, Pmovzxbw, Pmovzxbd, Pmovzxbq, Pmovzxwd, Pmovzxwq, Pmovzxdq,
+    ]),
+    ("sse4-float", &[Roundps, Roundpd, Roundss, Roundsd, Dpps, Dppd, Blendps, Blendpd, Blendvps, Blendvpd, Insertps]),
+    ("sse4-text", &[Pcmpestri, Pcmpestrm, Pcmpestri64, Pcmpestrm64, Pcmpistri, Pcmpistrm]),
     ("iret", &[Iretd, Iretq]),
 ];
 
@@ -127,9 +136,7 @@ fn is_of_family(family: &str, code: Code) -> bool {
             matches!(op.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
                 && !code.cpuid_features().contains(&CpuidFeature::KNC)
         }
-        _ if is_vector(family) => {
-            code.cpuid_features().iter().all(|f| [CpuidFeature::SSE, CpuidFeature::SSE2].contains(f))
-        }
+        _ if is_vector(family) => legacy && (touches_xmm || code.cpuid_features() == [CpuidFeature::SSE2]),
         _ => legacy && !touches_xmm,
     }
 }
@@ -137,7 +144,7 @@ fn is_of_family(family: &str, code: Code) -> bool {
 /// A family of instructions on vector registers.
 #[must_use]
 pub fn is_vector(family: &str) -> bool {
-    ["sse"].iter().any(|start| family.starts_with(start))
+    ["sse", "ssse"].iter().any(|start| family.starts_with(start))
 }
 
 fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {
