@@ -19,10 +19,11 @@ macro_rules! operations {
             SseInt(SseInt),
             SseFloat(SseFloat),
             SseConvert(SseConvert),
-            /// SSE3 to SSE4.2.
+            /// SSE3 to SSE4.2, AES, SHA and the like.
             SseInt4(SseInt4),
             SseFloat4(SseFloat4),
             SseText(SseText),
+            SseCrypto(SseCrypto),
             /// Not an instruction of this machine: #UD.
             Invalid,
         }
@@ -131,6 +132,9 @@ sse_operations! {
         Blendps Blendpd Blendvps Blendvpd Insertps Movddup Movshdup Movsldup;
     /// Strings in registers (`exec::sse::text`).
     SseText: Pcmpestri Pcmpestrm Pcmpestri64 Pcmpestrm64 Pcmpistri Pcmpistrm;
+    /// AES, PCLMULQDQ, SHA, GFNI (`exec::sse::crypto`).
+    SseCrypto: Aesenc Aesenclast Aesdec Aesdeclast Aesimc Aeskeygenassist Pclmulqdq
+        Sha1rnds4 Sha1nexte Sha1msg1 Sha1msg2 Sha256rnds2 Sha256msg1 Sha256msg2 Gf2p8mulb Gf2p8affineqb Gf2p8affineinvqb;
 }
 
 /// Where an operand is.

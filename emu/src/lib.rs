@@ -6,7 +6,7 @@
 //! | `event`, `position`, `config`, `state` | what crosses the border, as plain data |
 //! | `engine`, `op`, `block`, `decode` | guest code as blocks of threaded ops |
 //! | `exec`, `alu`, `alu_bits`, `width` | what instructions do |
-//! | `lanes`, `fp` | the same for vectors and for floating point |
+//! | `lanes`, `fp`, `crypto` | the same for vectors, floating point and ciphers |
 //! | `cpu` | registers, modes, faults and their delivery |
 //! | `mem` | RAM, paging, TLB |
 //! | `bus`, `dev`, `clock` | chips and time |
@@ -29,6 +29,7 @@ mod bus;
 mod clock;
 mod config;
 mod cpu;
+mod crypto;
 mod decode;
 pub mod dev;
 mod engine;

@@ -136,6 +136,7 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::SseInt4(op) => sse::int4::bind(op, i, b),
         O::SseFloat4(op) => sse::float4::bind(op, i, b),
         O::SseText(op) => sse::text::bind(op, i, b),
+        O::SseCrypto(op) => sse::crypto::bind(op, i, b),
         O::Nop => {
             b.push(Op { f: mov::nop, ..Builder::blank() });
             Ok(())

@@ -88,6 +88,10 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
     ]),
     ("sse4-float", &[Roundps, Roundpd, Roundss, Roundsd, Dpps, Dppd, Blendps, Blendpd, Blendvps, Blendvpd, Insertps]),
     ("sse4-text", &[Pcmpestri, Pcmpestrm, Pcmpestri64, Pcmpestrm64, Pcmpistri, Pcmpistrm]),
+    ("crypto", &[
+        Aesenc, Aesenclast, Aesdec, Aesdeclast, Aesimc, Aeskeygenassist, Pclmulqdq, Gf2p8mulb, Gf2p8affineqb, Gf2p8affineinvqb,
+        Sha1rnds4, Sha1nexte, Sha1msg1, Sha1msg2, Sha256rnds2, Sha256msg1, Sha256msg2,
+    ]),
     ("iret", &[Iretd, Iretq]),
 ];
 
@@ -144,7 +148,7 @@ fn is_of_family(family: &str, code: Code) -> bool {
 /// A family of instructions on vector registers.
 #[must_use]
 pub fn is_vector(family: &str) -> bool {
-    ["sse", "ssse"].iter().any(|start| family.starts_with(start))
+    ["sse", "ssse", "crypto"].iter().any(|start| family.starts_with(start))
 }
 
 fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {

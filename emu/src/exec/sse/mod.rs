@@ -2,6 +2,7 @@
 //! table in one of the families, over `crate::lanes` and `crate::fp`.
 
 pub(crate) mod convert;
+pub(crate) mod crypto;
 pub(crate) mod float;
 pub(crate) mod float4;
 pub(crate) mod int;
