@@ -19,6 +19,11 @@ macro_rules! operations {
             SseInt(SseInt),
             SseFloat(SseFloat),
             SseConvert(SseConvert),
+            /// SSE3 to SSE4.2, AES, SHA and the like.
+            SseInt4(SseInt4),
+            SseFloat4(SseFloat4),
+            SseText(SseText),
+            SseCrypto(SseCrypto),
             /// Not an instruction of this machine: #UD.
             Invalid,
         }
@@ -48,6 +53,9 @@ operations! {
     Mul: Mul; Imul: Imul; Div: Div; Idiv: Idiv;
     Rol: Rol; Ror: Ror; Rcl: Rcl; Rcr: Rcr; Shl: Shl Sal; Shr: Shr; Sar: Sar; Shld: Shld; Shrd: Shrd;
     Bt: Bt; Bts: Bts; Btr: Btr; Btc: Btc; Bsf: Bsf; Bsr: Bsr;
+    Popcnt: Popcnt; Lzcnt: Lzcnt; Tzcnt: Tzcnt; Andn: Andn; Bextr: Bextr; Blsi: Blsi; Blsmsk: Blsmsk; Blsr: Blsr;
+    Bzhi: Bzhi; Mulx: Mulx; Pdep: Pdep; Pext: Pext; Rorx: Rorx; Sarx: Sarx; Shlx: Shlx; Shrx: Shrx;
+    Adcx: Adcx; Adox: Adox; Movbe: Movbe; Crc32: Crc32;
     Clc: Clc; Stc: Stc; Cmc: Cmc; Cld: Cld; Std: Std;
     // Control.
     Jmp: Jmp; Call: Call; Ret: Ret; Loop: Loop; Loope: Loope; Loopne: Loopne; Jrcxz: Jcxz Jecxz Jrcxz;
@@ -58,12 +66,13 @@ operations! {
     Movs: Movsb Movsw Movsq; MovsdOrSse: Movsd; Cmps: Cmpsb Cmpsw Cmpsq; CmpsdOrSse: Cmpsd; Stos: Stosb Stosw Stosd Stosq;
     Lods: Lodsb Lodsw Lodsd Lodsq; Scas: Scasb Scasw Scasd Scasq; Ins: Insb Insw Insd; Outs: Outsb Outsw Outsd;
     // No effect here.
-    Nop: Nop Pause Endbr64 Endbr32 Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Lfence Mfence Sfence Fnop;
+    Nop: Nop Pause Endbr64 Endbr32 Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Prefetchw Lfence Mfence Sfence Fnop;
     // System.
     Hlt: Hlt; Cli: Cli; Sti: Sti; In: In; Out: Out; Cpuid: Cpuid; Rdtsc: Rdtsc; Rdtscp: Rdtscp;
     Rdrand: Rdrand; Rdseed: Rdseed; Rdmsr: Rdmsr; Wrmsr: Wrmsr; Clts: Clts; Wbinvd: Wbinvd Invd; Invlpg: Invlpg;
     Lgdt: Lgdt; Lidt: Lidt; Sgdt: Sgdt; Sidt: Sidt; Lldt: Lldt; Sldt: Sldt; Ltr: Ltr; Str: Str; Smsw: Smsw; Lmsw: Lmsw;
-    Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush;
+    Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush Clflushopt;
+    Rdpid: Rdpid; Rdfsbase: Rdfsbase; Rdgsbase: Rdgsbase; Wrfsbase: Wrfsbase; Wrgsbase: Wrgsbase;
     Int: Int; Int3: Int3; Int1: Int1; Iret: Iret Iretd Iretq; RetFar: Retf;
     Syscall: Syscall; Sysret: Sysret Sysretq; Lfs: Lfs; Lgs: Lgs; Lss: Lss; Ud: Ud0 Ud1 Ud2;
     Fxsave: Fxsave Fxsave64; Fxrstor: Fxrstor Fxrstor64; Ldmxcsr: Ldmxcsr; Stmxcsr: Stmxcsr;
@@ -93,7 +102,8 @@ sse_operations! {
     /// Moves (`exec::sse::mov`).
     SseMove: Movaps Movapd Movdqa Movups Movupd Movdqu Movntps Movntpd Movntdq Movnti Maskmovdqu
         Movss Movsd Movd Movq Movlps Movlpd Movhps Movhpd Movlhps Movhlps
-        Movmskps Movmskpd Pmovmskb Pextrw Pinsrw;
+        Movmskps Movmskpd Pmovmskb Lddqu Movntdqa
+        Pextrb Pextrw Pextrd Pextrq Extractps Pinsrb Pinsrw Pinsrd Pinsrq;
     /// Packed integers (`exec::sse::int`).
     SseInt: Paddb Paddw Paddd Paddq Psubb Psubw Psubd Psubq
         Paddsb Paddsw Paddusb Paddusw Psubsb Psubsw Psubusb Psubusw
@@ -111,6 +121,20 @@ sse_operations! {
     /// Conversions (`exec::sse::convert`).
     SseConvert: Cvtsi2ss Cvtsi2sd Cvtss2si Cvtsd2si Cvttss2si Cvttsd2si
         Cvtps2dq Cvttps2dq Cvtpd2dq Cvttpd2dq Cvtdq2ps Cvtdq2pd Cvtps2pd Cvtpd2ps Cvtss2sd Cvtsd2ss;
+    /// Packed integers of SSSE3 and SSE4 (`exec::sse::int4`).
+    SseInt4: Pshufb Palignr Phaddw Phaddd Phaddsw Phsubw Phsubd Phsubsw Pmaddubsw Pmulhrsw
+        Psignb Psignw Psignd Pabsb Pabsw Pabsd
+        Pmuldq Pmulld Pcmpeqq Pcmpgtq Packusdw Pminsb Pminsd Pminuw Pminud Pmaxsb Pmaxsd Pmaxuw Pmaxud
+        Pblendw Pblendvb Mpsadbw Phminposuw Ptest
+        Pmovsxbw Pmovsxbd Pmovsxbq Pmovsxwd Pmovsxwq Pmovsxdq Pmovzxbw Pmovzxbd Pmovzxbq Pmovzxwd Pmovzxwq Pmovzxdq;
+    /// Floating point of SSE3 and SSE4.1 (`exec::sse::float4`).
+    SseFloat4: Haddps Haddpd Hsubps Hsubpd Addsubps Addsubpd Roundps Roundpd Roundss Roundsd Dpps Dppd
+        Blendps Blendpd Blendvps Blendvpd Insertps Movddup Movshdup Movsldup;
+    /// Strings in registers (`exec::sse::text`).
+    SseText: Pcmpestri Pcmpestrm Pcmpestri64 Pcmpestrm64 Pcmpistri Pcmpistrm;
+    /// AES, PCLMULQDQ, SHA, GFNI (`exec::sse::crypto`).
+    SseCrypto: Aesenc Aesenclast Aesdec Aesdeclast Aesimc Aeskeygenassist Pclmulqdq
+        Sha1rnds4 Sha1nexte Sha1msg1 Sha1msg2 Sha256rnds2 Sha256msg1 Sha256msg2 Gf2p8mulb Gf2p8affineqb Gf2p8affineinvqb;
 }
 
 /// Where an operand is.
@@ -464,6 +488,11 @@ fn may_fault(i: &Instruction) -> bool {
                 | Mnemonic::Rdrand
                 | Mnemonic::Rdseed
                 | Mnemonic::Pause
+                | Mnemonic::Rdpid
+                | Mnemonic::Rdfsbase
+                | Mnemonic::Rdgsbase
+                | Mnemonic::Wrfsbase
+                | Mnemonic::Wrgsbase
         )
         || (0..i.op_count()).any(|at| i.op_kind(at) == OpKind::Register && !i.op_register(at).is_gpr())
 }

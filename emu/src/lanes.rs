@@ -1,6 +1,10 @@
 //! Packed integers: pure functions on vectors of bytes in memory order, for any lane type and vector length
 //! (`B`: 8 for MMX, 16 for SSE; AVX works on halves of 16).
 
+pub(crate) mod horizontal;
+pub(crate) mod select;
+pub(crate) mod text;
+
 /// An unsigned integer that is one lane of a vector.
 pub(crate) trait Lane: Copy + Eq {
     const BYTES: usize;

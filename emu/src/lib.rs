@@ -5,8 +5,8 @@
 //! | `machine` | the owner's view: run, deliver, save |
 //! | `event`, `position`, `config`, `state` | what crosses the border, as plain data |
 //! | `engine`, `op`, `block`, `decode` | guest code as blocks of threaded ops |
-//! | `exec`, `alu`, `width` | what instructions do |
-//! | `lanes`, `fp` | the same for vectors and for floating point |
+//! | `exec`, `alu`, `alu_bits`, `width` | what instructions do |
+//! | `lanes`, `fp`, `crypto` | the same for vectors, floating point and ciphers |
 //! | `cpu` | registers, modes, faults and their delivery |
 //! | `mem` | RAM, paging, TLB |
 //! | `bus`, `dev`, `clock` | chips and time |
@@ -22,12 +22,14 @@
 compile_error!("guest registers are accessed as little-endian bytes");
 
 mod alu;
+mod alu_bits;
 mod block;
 pub mod boot;
 mod bus;
 mod clock;
 mod config;
 mod cpu;
+mod crypto;
 mod decode;
 pub mod dev;
 mod engine;

@@ -305,3 +305,71 @@ fn comparisons_stop_where_they_should() {
     let cpu = guest.machine.state().cpu;
     assert_eq!((!cpu.gpr[1] - 1, cpu.rflags & 0x40), (10, 0x40), "strlen");
 }
+
+const UD: u64 = 6;
+const FSGSBASE: u64 = 1 << 16;
+
+/// Whether `code` raises #UD at its first instruction.
+fn is_undefined(code: &[u8], prepare: fn(&mut CpuState)) -> bool {
+    let mut guest = Guest::new(&[code, &[0xf4]].concat());
+    guest.gate(UD, 0);
+    prepare(&mut guest.state.cpu);
+    assert_eq!(guest.run(), Stop::Off(Power::Dead), "{code:x?}");
+    guest.machine.state().cpu.rip == HANDLER + 1 && guest.word(STACK - 40) == CODE
+}
+
+#[test]
+fn vex_encodings_that_do_not_exist() {
+    // ANDN rax, rcx, rdx.
+    assert!(!is_undefined(&[0xc4, 0xe2, 0xf0, 0xf2, 0xc2], |_| {}));
+    // VEX.L; 66, F2, F3, LOCK or REX before VEX; VEX.vvvv of RORX, which has no such operand.
+    assert!(is_undefined(&[0xc4, 0xe2, 0xf4, 0xf2, 0xc2], |_| {}));
+    for prefix in [0x66, 0xf2, 0xf3, 0xf0, 0x48] {
+        assert!(is_undefined(&[prefix, 0xc4, 0xe2, 0xf0, 0xf2, 0xc2], |_| {}), "{prefix:x}");
+    }
+    assert!(!is_undefined(&[0xc4, 0xe3, 0xfb, 0xf0, 0xc2, 1], |_| {}));
+    assert!(is_undefined(&[0xc4, 0xe3, 0xf3, 0xf0, 0xc2, 1], |_| {}));
+    // VPXOR xmm0, xmm0, xmm0: not advertised, and CR4.OSXSAVE is 0.
+    assert!(is_undefined(&[0xc5, 0xf9, 0xef, 0xc0], |_| {}));
+}
+
+#[test]
+fn fs_and_gs_bases_are_reached_only_with_fsgsbase() {
+    for code in [0xf3_48_0f_ae_c0u64, 0xf3_48_0f_ae_c8, 0xf3_48_0f_ae_d0, 0xf3_48_0f_ae_d8] {
+        let code = &code.to_be_bytes()[3..];
+        assert!(is_undefined(code, |_| {}));
+        assert!(!is_undefined(code, |cpu| cpu.cr4 |= FSGSBASE));
+    }
+    // wrfsbase rax; wrgsbase ecx; rdfsbase rdx; rdgsbase rbx; rdfsbase esi; hlt
+    let mut guest = Guest::new(&[
+        0xf3, 0x48, 0x0f, 0xae, 0xd0, 0xf3, 0x0f, 0xae, 0xd9, 0xf3, 0x48, 0x0f, 0xae, 0xc2, 0xf3, 0x48, 0x0f, 0xae,
+        0xcb, 0xf3, 0x0f, 0xae, 0xc6, 0xf4,
+    ]);
+    let cpu = &mut guest.state.cpu;
+    cpu.cr4 |= FSGSBASE;
+    (cpu.gpr[0], cpu.gpr[1], cpu.gpr[6]) = (0xffff_8000_1234_5678, 0x1111_2222_3333_4444, u64::MAX);
+    guest.run();
+    let cpu = guest.machine.state().cpu;
+    assert_eq!((cpu.seg[4].base, cpu.seg[5].base), (0xffff_8000_1234_5678, 0x3333_4444));
+    assert_eq!((cpu.gpr[2], cpu.gpr[3], cpu.gpr[6]), (0xffff_8000_1234_5678, 0x3333_4444, 0x1234_5678));
+}
+
+#[test]
+fn a_base_must_be_canonical() {
+    let mut guest = Guest::new(&[0xf3, 0x48, 0x0f, 0xae, 0xd0, 0xf4]);
+    guest.gate(13, 0);
+    guest.state.cpu.cr4 |= FSGSBASE;
+    guest.state.cpu.gpr[0] = 1 << 47;
+    guest.run();
+    assert_eq!((guest.machine.state().cpu.rip, guest.word(STACK - 48)), (HANDLER + 1, 0));
+    assert_eq!(guest.machine.state().cpu.seg[4].base, 0);
+}
+
+#[test]
+fn rdpid_reads_tsc_aux() {
+    let mut guest = Guest::new(&[0xf3, 0x0f, 0xc7, 0xf8, 0xf4]);
+    guest.state.cpu.msr.tsc_aux = 0x8765_4321;
+    guest.state.cpu.gpr[0] = u64::MAX;
+    guest.run();
+    assert_eq!(guest.machine.state().cpu.gpr[0], 0x8765_4321);
+}

@@ -34,14 +34,16 @@ const fn bits(list: &[u32]) -> u32 {
     mask
 }
 
-/// CMPXCHG16B, RDRAND, a hypervisor is present.
-const LEAF_1_ECX: u32 = bits(&[13, 30, 31]);
+/// SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND, a hypervisor is present.
+const LEAF_1_ECX: u32 = bits(&[0, 1, 9, 13, 19, 20, 22, 23, 25, 30, 31]);
 /// DE, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, CLFSH, FXSR, SSE, SSE2.
 const LEAF_1_EDX: u32 = bits(&[2, 3, 4, 5, 6, 8, 13, 15, 16, 19, 24, 25, 26]);
-/// TSC_ADJUST, ERMS, RDSEED.
-const LEAF_7_EBX: u32 = bits(&[1, 9, 18]);
-/// LAHF and SAHF in 64-bit mode.
-const EXTENDED_1_ECX: u32 = bits(&[0]);
+/// FSGSBASE, TSC_ADJUST, BMI1, BMI2, ERMS, RDSEED, ADX, CLFLUSHOPT, SHA.
+const LEAF_7_EBX: u32 = bits(&[0, 1, 3, 8, 9, 18, 19, 23, 29]);
+/// GFNI, RDPID.
+const LEAF_7_ECX: u32 = bits(&[8, 22]);
+/// LAHF and SAHF in 64-bit mode, LZCNT, PREFETCHW.
+const EXTENDED_1_ECX: u32 = bits(&[0, 5, 8]);
 /// SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
 const EXTENDED_1_EDX: u32 = bits(&[11, 20, 26, 27, 29]);
 /// The TSC runs at a constant rate, whatever the CPU does.
@@ -63,7 +65,7 @@ fn leaf(number: u32, sub: u32) -> [u32; 4] {
         // One round of descriptors: look into leaf 4.
         2 => [0x00ff_0001, 0, 0, 0],
         4 => caches(sub),
-        7 if sub == 0 => [0, LEAF_7_EBX, 0, 0],
+        7 if sub == 0 => [0, LEAF_7_EBX, LEAF_7_ECX, 0],
         0xb => [0, 0, sub & 0xff, 0],
         0x15 => [1, TSC_PER_CRYSTAL, CRYSTAL_HZ, 0],
         0x16 => [TSC_MHZ, TSC_MHZ, 100, 0],

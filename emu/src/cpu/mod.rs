@@ -24,6 +24,8 @@ use flags::Lazy;
 
 /// Byte offsets into `Cpu` of what ops name as 64-bit registers.
 pub(crate) mod offset {
+    /// RDX.
+    pub(crate) const RDX: u8 = 2 * 8;
     /// RSP.
     pub(crate) const RSP: u8 = 4 * 8;
     /// RDI.

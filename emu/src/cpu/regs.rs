@@ -60,8 +60,9 @@ pub(crate) mod cr4 {
     pub(crate) const PCE: u64 = 1 << 8;
     pub(crate) const OSFXSR: u64 = 1 << 9;
     pub(crate) const OSXMMEXCPT: u64 = 1 << 10;
+    pub(crate) const FSGSBASE: u64 = 1 << 16;
     /// The bits that can be set.
-    pub(crate) const KNOWN: u64 = TSD | DE | PSE | PAE | MCE | PGE | PCE | OSFXSR | OSXMMEXCPT;
+    pub(crate) const KNOWN: u64 = TSD | DE | PSE | PAE | MCE | PGE | PCE | OSFXSR | OSXMMEXCPT | FSGSBASE;
 }
 
 /// IA32_EFER.

@@ -1,15 +1,15 @@
 //! Control and debug registers (SDM Vol. 2B, MOV), CLTS, LMSW, SMSW, INVLPG, and the SSE state: FXSAVE, FXRSTOR,
-//! LDMXCSR, STMXCSR.
+//! LDMXCSR, STMXCSR; RDPID and RDFSBASE with its like.
 
 use super::system::{address, operands, privileged, read, write_word};
 use super::{Bound, Unsupported, push_slow};
 use crate::block::Builder;
 use crate::cpu::Cpu;
 use crate::cpu::fault::{Fault, Trap};
-use crate::cpu::regs::{cr0, cr4, dr6, dr7, efer};
+use crate::cpu::regs::{FS, GS, cr0, cr4, dr6, dr7, efer};
 use crate::decode::{Insn, Operand, Operation as O};
 use crate::engine::slow_handler;
-use crate::mem::PHYS_BITS;
+use crate::mem::{PHYS_BITS, is_canonical};
 use crate::op::{Handler, Op};
 
 /// Binds what `system.rs` leaves.
@@ -27,6 +27,11 @@ pub(super) fn bind(i: &Insn, b: &mut Builder) -> Bound {
         (O::Fxrstor, ..) => slow_handler!(fxrstor),
         (O::Ldmxcsr, ..) => slow_handler!(ldmxcsr),
         (O::Stmxcsr, ..) => slow_handler!(stmxcsr),
+        (O::Rdpid, ..) => slow_handler!(rdpid),
+        (O::Rdfsbase, ..) => slow_handler!(read_base::<FS>),
+        (O::Rdgsbase, ..) => slow_handler!(read_base::<GS>),
+        (O::Wrfsbase, ..) => slow_handler!(write_base::<FS>),
+        (O::Wrgsbase, ..) => slow_handler!(write_base::<GS>),
         _ => return Err(Unsupported),
     };
     let op = operands(i, b);
@@ -239,4 +244,32 @@ fn stmxcsr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     sse_usable(cpu)?;
     let at = address(cpu, op, 4)?;
     cpu.store(at, cpu.mxcsr.into(), 4, cpu.user)
+}
+
+/// SDM Vol. 2B, RDPID.
+fn rdpid(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    cpu.set_register(op.dst, 8, cpu.msr.tsc_aux.into());
+    Ok(())
+}
+
+/// SDM Vol. 2B, RDFSBASE and RDGSBASE; the width is in `Op::aux`.
+fn read_base<const SEGMENT: usize>(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    if cpu.cr4 & cr4::FSGSBASE == 0 {
+        return Err(Fault::UD.into());
+    }
+    cpu.set_register(op.dst, op.aux, cpu.seg[SEGMENT].base);
+    Ok(())
+}
+
+/// SDM Vol. 2D, WRFSBASE and WRGSBASE.
+fn write_base<const SEGMENT: usize>(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    if cpu.cr4 & cr4::FSGSBASE == 0 {
+        return Err(Fault::UD.into());
+    }
+    let base = cpu.register(op.dst, op.aux);
+    if !is_canonical(base) {
+        return GP;
+    }
+    cpu.seg[SEGMENT].base = base;
+    Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod arith;
 mod bits;
+mod bmi;
 mod branch;
 mod control;
 mod mov;
@@ -95,6 +96,26 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::Btc => bits::test::<bits::Btc>(i, b),
         O::Bsf => bits::scan::<false>(i, b),
         O::Bsr => bits::scan::<true>(i, b),
+        O::Popcnt => bmi::combine::<bmi::Popcnt>(i, b),
+        O::Lzcnt => bmi::combine::<bmi::Lzcnt>(i, b),
+        O::Tzcnt => bmi::combine::<bmi::Tzcnt>(i, b),
+        O::Andn => bmi::combine::<bmi::Andn>(i, b),
+        O::Bextr => bmi::combine::<bmi::Bextr>(i, b),
+        O::Blsi => bmi::combine::<bmi::Blsi>(i, b),
+        O::Blsmsk => bmi::combine::<bmi::Blsmsk>(i, b),
+        O::Blsr => bmi::combine::<bmi::Blsr>(i, b),
+        O::Bzhi => bmi::combine::<bmi::Bzhi>(i, b),
+        O::Pdep => bmi::combine::<bmi::Pdep>(i, b),
+        O::Pext => bmi::combine::<bmi::Pext>(i, b),
+        O::Rorx => bmi::combine::<bmi::Rorx>(i, b),
+        O::Sarx => bmi::combine::<bmi::Sarx>(i, b),
+        O::Shlx => bmi::combine::<bmi::Shlx>(i, b),
+        O::Shrx => bmi::combine::<bmi::Shrx>(i, b),
+        O::Adcx => bmi::combine::<bmi::Adcx>(i, b),
+        O::Adox => bmi::combine::<bmi::Adox>(i, b),
+        O::Mulx => bmi::mulx(i, b),
+        O::Movbe => bmi::movbe(i, b),
+        O::Crc32 => bmi::crc32(i, b),
         O::Jmp => branch::jmp(i, b),
         O::Call => branch::call(i, b),
         O::Ret => branch::ret(i, b),
@@ -112,6 +133,10 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::SseInt(op) => sse::int::bind(op, i, b),
         O::SseFloat(op) => sse::float::bind(op, i, b),
         O::SseConvert(op) => sse::convert::bind(op, i, b),
+        O::SseInt4(op) => sse::int4::bind(op, i, b),
+        O::SseFloat4(op) => sse::float4::bind(op, i, b),
+        O::SseText(op) => sse::text::bind(op, i, b),
+        O::SseCrypto(op) => sse::crypto::bind(op, i, b),
         O::Nop => {
             b.push(Op { f: mov::nop, ..Builder::blank() });
             Ok(())

@@ -1,7 +1,7 @@
 //! Conversions between formats and to and from integers.
 
 use super::parts::{Parts, rounds_up, shift_jam};
-use super::{Env, Format, Rounding, mxcsr};
+use super::{Env, Format, Rounding, mxcsr, propagate};
 
 /// From one format to another (SDM Vol. 2A, CVTPD2PS, CVTPS2PD).
 pub(crate) fn convert<From: Format, To: Format>(a: u64, env: &mut Env) -> u64 {
@@ -62,4 +62,32 @@ pub(crate) fn to_int<F: Format>(a: u64, bits: u32, truncate: bool, env: &mut Env
     let magnitude = magnitude as u64;
     let value = if p.sign { magnitude.wrapping_neg() } else { magnitude };
     value & u64::MAX >> (64 - bits)
+}
+
+/// To an integer in the same format, rounded as `how` says: bits 0-1 the mode, unless bit 2 leaves that to MXCSR; bit 3,
+/// inexact or not is all the same (SDM Vol. 2B, ROUNDPD, figure 4-24). Denormals are not reported.
+pub(crate) fn round_to_integer<F: Format>(a: u64, how: u8, env: &mut Env) -> u64 {
+    let a = env.operand::<F>(a);
+    if let Some(nan) = propagate::<F>(a, a, env) {
+        return nan;
+    }
+    if F::is_zero(a) || F::is_infinite(a) {
+        return a;
+    }
+    let p = Parts::of::<F>(a);
+    if p.exp >= F::FRAC as i32 {
+        return a;
+    }
+    let mode = if how & 4 != 0 { env.rounding() } else { Rounding::of(how.into()) };
+    let fixed = shift_jam(u128::from(p.sig) << 64, (63 - p.exp) as u32);
+    let (whole, rest) = ((fixed >> 64) as u64, fixed as u64);
+    if rest != 0 && how & 8 == 0 {
+        env.raise(mxcsr::PE);
+    }
+    let magnitude = whole + u64::from(rounds_up(p.sign, whole & 1 == 1, rest, 1 << 63, mode));
+    if magnitude == 0 {
+        return a & F::SIGN;
+    }
+    let zeros = magnitude.leading_zeros();
+    Parts { sign: p.sign, exp: 63 - zeros as i32, sig: magnitude << zeros }.round::<F>(env)
 }

@@ -15,7 +15,7 @@ mod tests;
 pub(crate) use approx::{reciprocal, reciprocal_sqrt};
 pub(crate) use arith::{add, div, mul, sqrt, sub};
 pub(crate) use compare::{compare, max, min, predicate};
-pub(crate) use convert::{convert, from_int, to_int};
+pub(crate) use convert::{convert, from_int, round_to_integer, to_int};
 
 use crate::lanes::Lane;
 
@@ -54,6 +54,18 @@ pub(crate) enum Rounding {
     TowardZero,
 }
 
+impl Rounding {
+    /// From the low two bits of a rounding control field.
+    fn of(control: u32) -> Self {
+        match control & 3 {
+            0 => Self::NearestEven,
+            1 => Self::Down,
+            2 => Self::Up,
+            _ => Self::TowardZero,
+        }
+    }
+}
+
 /// MXCSR during one instruction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Env {
@@ -76,12 +88,22 @@ impl Env {
     }
 
     fn rounding(&self) -> Rounding {
-        match self.mxcsr >> mxcsr::RC_SHIFT & 3 {
-            0 => Rounding::NearestEven,
-            1 => Rounding::Down,
-            2 => Rounding::Up,
-            _ => Rounding::TowardZero,
+        Rounding::of(self.mxcsr >> mxcsr::RC_SHIFT)
+    }
+
+    /// Between two steps of one instruction: the flags so far are settled, unless there is an exception to take.
+    pub(crate) fn settle(&mut self) -> bool {
+        if self.traps() {
+            return false;
         }
+        self.mxcsr |= self.raised;
+        self.raised = 0;
+        true
+    }
+
+    /// Whether an unmasked exception has been met.
+    fn traps(&self) -> bool {
+        self.raised & !(self.mxcsr >> mxcsr::MASK_SHIFT) & mxcsr::FLAGS != 0
     }
 
     /// `a` as the arithmetic sees it: a signed zero for a denormal under DAZ.
@@ -106,7 +128,7 @@ impl Env {
         const OPERAND: u32 = mxcsr::IE | mxcsr::DE | mxcsr::ZE;
         let unmasked = self.raised & !(self.mxcsr >> mxcsr::MASK_SHIFT);
         let raised = if unmasked & OPERAND != 0 { self.raised & OPERAND } else { self.raised };
-        (self.mxcsr | raised, unmasked & mxcsr::FLAGS != 0)
+        (self.mxcsr | raised, self.traps())
     }
 }
 

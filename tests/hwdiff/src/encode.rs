@@ -136,10 +136,10 @@ fn registers(kind: Kind) -> &'static [Register] {
         Kind::r16_reg | Kind::r16_opcode | Kind::r16_or_mem | Kind::r16_rm => {
             &[AX, CX, DX, BX, SP, BP, SI, DI, R8W, R9W, R10W, R11W, R12W, R13W, R14W, R15W]
         }
-        Kind::r32_reg | Kind::r32_opcode | Kind::r32_or_mem | Kind::r32_rm => {
+        Kind::r32_reg | Kind::r32_opcode | Kind::r32_or_mem | Kind::r32_rm | Kind::r32_vvvv => {
             &[EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI, R8D, R9D, R10D, R11D, R12D, R13D, R14D, R15D]
         }
-        Kind::r64_reg | Kind::r64_opcode | Kind::r64_or_mem | Kind::r64_rm => {
+        Kind::r64_reg | Kind::r64_opcode | Kind::r64_or_mem | Kind::r64_rm | Kind::r64_vvvv => {
             &[RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15]
         }
         Kind::xmm_reg | Kind::xmm_rm | Kind::xmm_or_mem => {

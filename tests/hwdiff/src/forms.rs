@@ -1,7 +1,7 @@
 //! The table of forms: every (mnemonic, operand form, width) that is compared. A family is a row of mnemonics; what
 //! forms they have comes from the decoder's own opcode table, so none is forgotten.
 
-use iced_x86::{Code, CpuidFeature, Mnemonic, OpCodeOperandKind as Kind};
+use iced_x86::{Code, CpuidFeature, EncodingKind, Mnemonic, OpCodeOperandKind as Kind};
 
 /// A prefix that makes a form of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
     ("shift", &[Shl, Sal, Shr, Sar, Rol, Ror, Rcl, Rcr, Shld, Shrd]),
     ("muldiv", &[Mul, Imul, Div, Idiv]),
     ("bits", &[Bt, Bts, Btr, Btc, Bsf, Bsr, Bswap]),
+    ("bmi", &[Popcnt, Lzcnt, Tzcnt, Andn, Bextr, Blsi, Blsmsk, Blsr, Bzhi, Mulx, Pdep, Pext, Rorx, Sarx, Shlx, Shrx, Adcx, Adox, Movbe, Crc32]),
+    ("cache", &[Clflush, Clflushopt, Prefetchw, Prefetchnta, Prefetcht0, Prefetcht1, Prefetcht2]),
     ("setcc", &[Seta, Setae, Setb, Setbe, Sete, Setg, Setge, Setl, Setle, Setne, Setno, Setnp, Setns, Seto, Setp, Sets]),
     ("cmov", &[Cmova, Cmovae, Cmovb, Cmovbe, Cmove, Cmovg, Cmovge, Cmovl, Cmovle, Cmovne, Cmovno, Cmovnp, Cmovns, Cmovo, Cmovp, Cmovs]),
     ("mov", &[Mov, Movzx, Movsx, Movsxd, Xchg, Lea, Xlatb, Cbw, Cwde, Cdqe, Cwd, Cdq, Cqo, Nop]),
@@ -76,6 +78,19 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
     ("sse-convert", &[
         Cvtsi2ss, Cvtsi2sd, Cvtss2si, Cvtsd2si, Cvttss2si, Cvttsd2si, Cvtps2dq, Cvttps2dq, Cvtpd2dq, Cvttpd2dq,
         Cvtdq2ps, Cvtdq2pd, Cvtps2pd, Cvtpd2ps, Cvtss2sd, Cvtsd2ss,
+    ]),
+    ("sse3", &[Lddqu, Movddup, Movshdup, Movsldup, Haddps, Haddpd, Hsubps, Hsubpd, Addsubps, Addsubpd]),
+    ("ssse3", &[Pshufb, Palignr, Phaddw, Phaddd, Phaddsw, Phsubw, Phsubd, Phsubsw, Pmaddubsw, Pmulhrsw, Psignb, Psignw, Psignd, Pabsb, Pabsw, Pabsd]),
+    ("sse4-int", &[
+        Pmuldq, Pmulld, Pcmpeqq, Pcmpgtq, Packusdw, Pminsb, Pminsd, Pminuw, Pminud, Pmaxsb, Pmaxsd, Pmaxuw, Pmaxud,
+        Pblendw, Pblendvb, Mpsadbw, Phminposuw, Ptest, Movntdqa, Pextrb, Pextrd, Pextrq, Extractps, Pinsrb, Pinsrd, Pinsrq,
+        Pmovsxbw, Pmovsxbd, Pmovsxbq, Pmovsxwd, Pmovsxwq, Pmovsxdq, Pmovzxbw, Pmovzxbd, Pmovzxbq, Pmovzxwd, Pmovzxwq, Pmovzxdq,
+    ]),
+    ("sse4-float", &[Roundps, Roundpd, Roundss, Roundsd, Dpps, Dppd, Blendps, Blendpd, Blendvps, Blendvpd, Insertps]),
+    ("sse4-text", &[Pcmpestri, Pcmpestrm, Pcmpestri64, Pcmpestrm64, Pcmpistri, Pcmpistrm]),
+    ("crypto", &[
+        Aesenc, Aesenclast, Aesdec, Aesdeclast, Aesimc, Aeskeygenassist, Pclmulqdq, Gf2p8mulb, Gf2p8affineqb, Gf2p8affineinvqb,
+        Sha1rnds4, Sha1nexte, Sha1msg1, Sha1msg2, Sha256rnds2, Sha256msg1, Sha256msg2,
     ]),
     ("iret", &[Iretd, Iretq]),
 ];
@@ -117,9 +132,23 @@ fn can_be_compared(family: &str, code: Code) -> bool {
 
 /// MOVSD and CMPSD are two instructions each, and SSE mnemonics have MMX and later forms.
 fn is_of_family(family: &str, code: Code) -> bool {
-    let sse = [CpuidFeature::SSE, CpuidFeature::SSE2];
-    let is_sse = code.cpuid_features().iter().all(|feature| sse.contains(feature));
-    family.starts_with("sse") == is_sse
+    let op = code.op_code();
+    let legacy = op.encoding() == EncodingKind::Legacy;
+    let touches_xmm = op.op_kinds().iter().any(|kind| matches!(kind, Kind::xmm_reg | Kind::xmm_rm | Kind::xmm_or_mem));
+    match family {
+        "bmi" => {
+            matches!(op.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
+                && !code.cpuid_features().contains(&CpuidFeature::KNC)
+        }
+        _ if is_vector(family) => legacy && (touches_xmm || code.cpuid_features() == [CpuidFeature::SSE2]),
+        _ => legacy && !touches_xmm,
+    }
+}
+
+/// A family of instructions on vector registers.
+#[must_use]
+pub fn is_vector(family: &str) -> bool {
+    ["sse", "ssse", "crypto"].iter().any(|start| family.starts_with(start))
 }
 
 fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {

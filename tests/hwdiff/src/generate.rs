@@ -56,7 +56,7 @@ fn attempt(form: Form, rng: &mut Rng) -> Option<(Case, Instruction)> {
         cpu.rflags |= rng.draw() & DF;
     }
     let mut draft = Draft { form, instruction, cpu, memory: Vec::new(), rng };
-    if draft.form.family.starts_with("sse") {
+    if crate::forms::is_vector(draft.form.family) {
         draft.vector_registers();
     }
     draft.implicit_operands();
@@ -248,7 +248,7 @@ impl Draft<'_> {
             target &= !15;
         }
         let size = usize::try_from(size).unwrap_or(0);
-        let numbers = self.form.family.starts_with("sse") && size <= 16;
+        let numbers = crate::forms::is_vector(self.form.family) && size <= 16;
         let content = if numbers { self.rng.vector().to_le_bytes()[..size].to_vec() } else { self.rng.bytes(size) };
         self.patch(target, &content);
         if self.instruction.memory_index() == Register::AL {
@@ -331,9 +331,11 @@ impl Draft<'_> {
         use Mnemonic::*;
         match self.instruction.mnemonic() {
             Bt | Bts | Btr | Btc => self.bit_offset(),
+            Bextr | Bzhi => self.bit_range(),
             Cmpxchg if self.rng.one_in(2) => self.equal_accumulator(),
             Cmpxchg8b | Cmpxchg16b if self.rng.one_in(2) => self.equal_pair(),
             Call | Jmp => self.branch_target(),
+            _ if self.form.family == "sse4-text" => self.text(),
             _ => {}
         }
     }
@@ -348,6 +350,15 @@ impl Draft<'_> {
             if let Some(at) = self.memory.last().map(|patch| patch.at) {
                 self.patch(at.wrapping_sub(64), &around);
             }
+        }
+    }
+
+    /// Start and length: mostly within the operand.
+    fn bit_range(&mut self) {
+        let register = self.instruction.op2_register();
+        if !self.addresses_with(register) && !self.rng.one_in(4) {
+            let near = self.rng.draw() & 0x3f3f;
+            self.cpu.gpr[register.full_register().number()] = near;
         }
     }
 
@@ -373,6 +384,34 @@ impl Draft<'_> {
             let half = patch.bytes.len() / 2;
             patch.bytes[..half].copy_from_slice(&low[..half]);
             patch.bytes[half..].copy_from_slice(&high[..half]);
+        }
+    }
+
+    /// Strings of few characters, so that they match, and lengths around those of a register.
+    fn text(&mut self) {
+        let (kind, letter) = (self.rng.below(4), self.rng.draw().to_le_bytes()[0]);
+        let mut strings = [0u128; 2];
+        for string in &mut strings {
+            for place in 0..16 {
+                let odd = if kind == 0 { place % 2 == 1 } else { false };
+                let character = letter.wrapping_add(self.rng.pick(&[0, 0, 1, 2, 255]));
+                let end = self.rng.one_in(24);
+                *string |= u128::from(if odd || end { 0 } else { character }) << (8 * place);
+            }
+        }
+        if kind != 3 {
+            self.cpu.xmm[self.instruction.op0_register().number()] = strings[0];
+            match (self.instruction.op1_kind(), self.memory.last_mut()) {
+                (OpKind::Memory, Some(patch)) => patch.bytes.copy_from_slice(&strings[1].to_le_bytes()),
+                _ => self.cpu.xmm[self.instruction.op1_register().number()] = strings[1],
+            }
+        }
+        for (register, name) in [(RAX, Register::RAX), (RDX, Register::RDX)] {
+            if !self.addresses_with(name) && !self.rng.one_in(8) {
+                let length = self.rng.below(40).wrapping_sub(20);
+                let high = if self.rng.one_in(8) { self.rng.draw() << 32 } else { 0 };
+                self.cpu.gpr[register] = length ^ high;
+            }
         }
     }
 

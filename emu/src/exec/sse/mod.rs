@@ -1,12 +1,16 @@
-//! SSE and SSE2 on XMM registers: operand access and the three kinds of handler. What an instruction does is a row of a
+//! SSE on XMM registers: operand access and the three kinds of handler. What an instruction does is a row of a
 //! table in one of the families, over `crate::lanes` and `crate::fp`.
 
 pub(crate) mod convert;
+pub(crate) mod crypto;
 pub(crate) mod float;
+pub(crate) mod float4;
 pub(crate) mod int;
+pub(crate) mod int4;
 pub(crate) mod mov;
 #[cfg(test)]
 mod tests;
+pub(crate) mod text;
 
 use super::operand::{ea, mem_op, read};
 use super::{Bound, Unsupported};
@@ -31,17 +35,19 @@ mod source {
     pub(super) const GPR32: u8 = 1;
     pub(super) const GPR64: u8 = 2;
     pub(super) const IMM: u8 = 3;
-    /// Memory of 16 to 128 bits.
+    /// Memory of 8 to 128 bits.
     pub(super) const MEM16: u8 = 4;
     pub(super) const MEM32: u8 = 5;
     pub(super) const MEM64: u8 = 6;
     /// Must be aligned, as all 16-byte operands but those of MOVUPS and its like.
     pub(super) const MEM128: u8 = 7;
     pub(super) const MEM128_UNALIGNED: u8 = 8;
+    pub(super) const MEM8: u8 = 9;
 
     /// Bytes of a memory operand.
     pub(super) const fn bytes(source: u8) -> u8 {
         match source {
+            MEM8 => 1,
             MEM16 => 2,
             MEM32 => 4,
             MEM64 => 8,
@@ -122,6 +128,7 @@ macro_rules! fetch {
             source::GPR32 => low(u32::get($cpu, (*$op).src)),
             source::GPR64 => low(u64::get($cpu, (*$op).src)),
             source::IMM => low((*$op).imm & 0xff),
+            source::MEM8 => low(read!(u8, $cpu, $op, $budget, ea($cpu, $op))),
             source::MEM16 => low(read!(u16, $cpu, $op, $budget, ea($cpu, $op))),
             source::MEM32 => low(read!(u32, $cpu, $op, $budget, ea($cpu, $op))),
             source::MEM64 => low(read!(u64, $cpu, $op, $budget, ea($cpu, $op))),
@@ -144,6 +151,50 @@ unsafe fn plain_op<O: Plain, const S: u8>(cpu: *mut Cpu, op: *const Op, budget: 
         let a = *xmm(cpu, (*op).dst);
         O::apply(a, b, (*op).imm as u8).put(cpu, (*op).dst);
         next!(cpu, op, budget)
+    }
+}
+
+/// As `plain_op`, for operations too long to stand in a handler.
+unsafe fn heavy_op<O: Plain, const S: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let b = fetch!(S, cpu, op, budget);
+        compute::<O>(cpu, op, u128::from_le_bytes(b));
+        next!(cpu, op, budget)
+    }
+}
+
+/// Out of line, so that handlers keep nothing on the stack.
+#[inline(never)]
+unsafe fn compute<O: Plain>(cpu: *mut Cpu, op: *const Op, b: u128) {
+    // SAFETY: called by a handler.
+    unsafe {
+        let a = *xmm(cpu, (*op).dst);
+        O::apply(a, b.to_le_bytes(), (*op).imm as u8).put(cpu, (*op).dst);
+    }
+}
+
+/// An operation of destination, source and XMM0.
+trait Masked {
+    fn apply(a: X, b: X, mask: X) -> X;
+}
+
+unsafe fn masked_op<O: Masked, const S: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let b = fetch!(S, cpu, op, budget);
+        compute_masked::<O>(cpu, op, u128::from_le_bytes(b));
+        next!(cpu, op, budget)
+    }
+}
+
+/// As `compute`.
+#[inline(never)]
+unsafe fn compute_masked<O: Masked>(cpu: *mut Cpu, op: *const Op, b: u128) {
+    // SAFETY: called by a handler.
+    unsafe {
+        let to = xmm(cpu, (*op).dst);
+        *to = O::apply(*to, b.to_le_bytes(), *xmm(cpu, 0));
     }
 }
 
@@ -245,6 +296,15 @@ fn plain<O: Plain, const MEM: u8>(i: &Insn, b: &mut Builder) -> Bound {
     register_form(i, plain_op::<O, { source::XMM }>, plain_op::<O, MEM>, MEM, b)
 }
 
+fn heavy<O: Plain, const MEM: u8>(i: &Insn, b: &mut Builder) -> Bound {
+    register_form(i, heavy_op::<O, { source::XMM }>, heavy_op::<O, MEM>, MEM, b)
+}
+
+fn masked<O: Masked>(i: &Insn, b: &mut Builder) -> Bound {
+    const MEM: u8 = source::MEM128;
+    register_form(i, masked_op::<O, { source::XMM }>, masked_op::<O, MEM>, MEM, b)
+}
+
 fn float<O: Float, const MEM: u8>(i: &Insn, b: &mut Builder) -> Bound {
     register_form(i, float_op::<O, { source::XMM }>, float_op::<O, MEM>, MEM, b)
 }
@@ -264,6 +324,37 @@ macro_rules! row {
     }};
 }
 use row;
+
+/// Likewise for an operation too long to stand in a handler.
+macro_rules! heavy_row {
+    ($i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param| $e:expr) => {{
+        struct Row;
+        impl crate::exec::sse::Plain for Row {
+            type Out = $out;
+            #[inline(always)]
+            fn apply($x: X, $y: X, $imm: u8) -> $out {
+                $e
+            }
+        }
+        crate::exec::sse::heavy::<Row, { crate::exec::sse::source::$MEM }>($i, $b)
+    }};
+}
+use heavy_row;
+
+/// Likewise for an operation that also looks at XMM0.
+macro_rules! masked_row {
+    ($i:ident, $b:ident, $f:expr) => {{
+        struct Row;
+        impl crate::exec::sse::Masked for Row {
+            #[inline(always)]
+            fn apply(a: X, b: X, mask: X) -> X {
+                $f(a, b, mask)
+            }
+        }
+        crate::exec::sse::masked::<Row>($i, $b)
+    }};
+}
+use masked_row;
 
 /// Likewise for an operation under MXCSR.
 macro_rules! float_row {

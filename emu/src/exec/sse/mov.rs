@@ -1,6 +1,6 @@
 //! Moves between XMM registers, memory and general registers.
 
-use super::{X, guard, low, plain_op, push, row, source, xmm};
+use super::{X, guard, heavy_op, low, plain_op, push, row, source, xmm};
 use crate::block::Builder;
 use crate::cpu::{Cpu, offset};
 use crate::decode::{Insn, MemRef, Operand, SseMove as O};
@@ -21,7 +21,8 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Movaps | O::Movapd | O::Movdqa if to_memory => store::<X>(store_op::<X, 0, true>, i, b),
         O::Movaps | O::Movapd | O::Movdqa => row!(i, b, MEM128, X, |_, y, _| y),
         O::Movups | O::Movupd | O::Movdqu if to_memory => store::<X>(store_op::<X, 0, false>, i, b),
-        O::Movups | O::Movupd | O::Movdqu => row!(i, b, MEM128_UNALIGNED, X, |_, y, _| y),
+        O::Movntdqa => row!(i, b, MEM128, X, |_, y, _| y),
+        O::Movups | O::Movupd | O::Movdqu | O::Lddqu => row!(i, b, MEM128_UNALIGNED, X, |_, y, _| y),
         O::Movntps | O::Movntpd | O::Movntdq => store::<X>(store_op::<X, 0, true>, i, b),
         O::Movss | O::Movd if to_memory => store::<u32>(store_op::<u32, 0, false>, i, b),
         O::Movsd | O::Movq | O::Movlps | O::Movlpd if to_memory => store::<u64>(store_op::<u64, 0, false>, i, b),
@@ -41,8 +42,18 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Movmskps => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u32, 16>(y)),
         O::Movmskpd => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u64, 16>(y)),
         O::Pmovmskb => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u8, 16>(y)),
-        O::Pextrw => row!(i, b, MEM128, u64, |_, y, n| u64::from(u16::at(&y, usize::from(n & 7)))),
-        O::Pinsrw => pinsrw(i, b),
+        O::Pextrb if to_memory => store::<u8>(extract_op::<u8>, i, b),
+        O::Pextrw if to_memory => store::<u16>(extract_op::<u16>, i, b),
+        O::Pextrd | O::Extractps if to_memory => store::<u32>(extract_op::<u32>, i, b),
+        O::Pextrq if to_memory => store::<u64>(extract_op::<u64>, i, b),
+        O::Pextrb => row!(i, b, MEM128, u64, |_, y, n| u64::from(lane::<u8>(&y, n))),
+        O::Pextrw => row!(i, b, MEM128, u64, |_, y, n| u64::from(lane::<u16>(&y, n))),
+        O::Pextrd | O::Extractps => row!(i, b, MEM128, u64, |_, y, n| u64::from(lane::<u32>(&y, n))),
+        O::Pextrq => row!(i, b, MEM128, u64, |_, y, n| lane::<u64>(&y, n)),
+        O::Pinsrb => insert::<u8, { source::MEM8 }>(i, b),
+        O::Pinsrw => insert::<u16, { source::MEM16 }>(i, b),
+        O::Pinsrd => insert::<u32, { source::MEM32 }>(i, b),
+        O::Pinsrq => insert::<u64, { source::MEM64 }>(i, b),
         O::Movnti => movnti(i, b),
         O::Maskmovdqu => maskmovdqu(i, b),
     }
@@ -70,21 +81,39 @@ fn from_gpr<const GPR: u8>(i: &Insn, b: &mut Builder) -> Bound {
     }
 }
 
+/// The lane that the low bits of `n` name.
+#[inline(always)]
+fn lane<T: Lane>(v: &X, n: u8) -> T {
+    T::at(v, usize::from(n) % (16 / T::BYTES))
+}
+
 /// SDM Vol. 2B, PINSRW.
-fn pinsrw(i: &Insn, b: &mut Builder) -> Bound {
-    struct Insert;
-    impl super::Plain for Insert {
-        type Out = X;
-        #[inline(always)]
-        fn apply(mut a: X, b: X, at: u8) -> X {
-            u16::at(&b, 0).put(&mut a, usize::from(at & 7));
-            a
-        }
+struct Insert<T>(std::marker::PhantomData<T>);
+impl<T: Lane> super::Plain for Insert<T> {
+    type Out = X;
+    #[inline(always)]
+    fn apply(mut a: X, b: X, n: u8) -> X {
+        T::at(&b, 0).put(&mut a, usize::from(n) % (16 / T::BYTES));
+        a
     }
+}
+
+fn insert<T: Lane, const MEM: u8>(i: &Insn, b: &mut Builder) -> Bound {
     match (i.operands[0], i.operands[1]) {
-        (Operand::Xmm(_), Operand::Reg(_)) => push(plain_op::<Insert, { source::GPR32 }>, i, b, access::READ, 0),
-        (Operand::Xmm(_), Operand::Mem) => push(plain_op::<Insert, { source::MEM16 }>, i, b, access::READ, 2),
+        (Operand::Xmm(_), Operand::Reg(_)) => push(heavy_op::<Insert<T>, { source::GPR64 }>, i, b, access::READ, 0),
+        (Operand::Xmm(_), Operand::Mem) => push(heavy_op::<Insert<T>, MEM>, i, b, access::READ, source::bytes(MEM)),
         _ => Err(Unsupported),
+    }
+}
+
+/// PEXTRB and its like to memory.
+unsafe fn extract_op<T: Cell + Lane>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let to = place!(T, cpu, op, budget, ea(cpu, op));
+        let at = (*op).imm as usize % (16 / <T as Lane>::BYTES);
+        to.write_unaligned(xmm(cpu, (*op).src).cast::<T>().add(at).read_unaligned());
+        next!(cpu, op, budget)
     }
 }
 
