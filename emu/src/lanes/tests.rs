@@ -45,3 +45,24 @@ fn sums_of_products_and_differences() {
     assert_eq!(sum_of_differences(A, B), (255u64 + 1 + 126 + 126 + 251 + 16).to_le_bytes());
     assert_eq!(signs::<u8, 8>(A), 0b0111_1000);
 }
+
+/// The four ways of PCMPISTRI, on texts that end before the register does.
+#[test]
+fn strings_are_compared_in_four_ways() {
+    use super::text::{Control, compare};
+    use crate::cpu::flags::{CF, OF, SF, ZF};
+    let text = |s: &str| from_fn::<u8, 16>(|i| s.as_bytes().get(i).copied().unwrap_or(0));
+    let run = |a: &str, b: &str, control: u8| {
+        let (a, b, control) = (text(a), text(b), Control(control));
+        let found = compare(&a, control.implicit_length(&a), &b, control.implicit_length(&b), control);
+        (found.index(), found.flags)
+    };
+    assert_eq!(run("aeiou", "strength", 0), (3, CF | ZF | SF), "the first vowel");
+    assert_eq!(run("aeiou", "aerate", 0x40), (5, CF | ZF | SF | OF), "the last vowel");
+    assert_eq!(run("azAZ", "abc1", 0x14), (3, CF | ZF | SF), "the first that is no letter");
+    assert_eq!(run("azAZ", "abcd", 0x34), (16, ZF | SF), "none within the text");
+    assert_eq!(run("same", "sane", 0x18), (2, CF | ZF | SF), "where they differ");
+    assert_eq!(run("needle", "a haystack, needle", 0x0c), (12, CF | SF), "as far as the register shows");
+    // Words: "b" is not found in the upper bytes of characters.
+    assert_eq!(run("b\0", "a\u{1}b\u{1}b", 1), (2, CF | ZF | SF));
+}
