@@ -9,7 +9,7 @@ use crate::layout::{DATA, DATA_LEN, START};
 use crate::rng::Rng;
 
 /// Families whose instructions can follow each other in any order.
-const FAMILIES: [&str; 9] = ["arith", "logic", "shift", "muldiv", "bits", "setcc", "cmov", "mov", "flags"];
+const FAMILIES: [&str; 10] = ["arith", "logic", "shift", "muldiv", "bits", "bmi", "setcc", "cmov", "mov", "flags"];
 /// Where the loop counter lies.
 const COUNTER: u64 = DATA + DATA_LEN - 16;
 
