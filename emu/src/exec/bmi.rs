@@ -23,7 +23,8 @@ pub(crate) trait Combine {
 }
 
 macro_rules! combine {
-    ($($name:ident $(middle $middle:literal)? $(reads $reads:literal)? $(writes $writes:literal)? |$a:pat_param, $b:pat_param, $imm:pat_param, $flags:pat_param| $e:expr;)+) => {
+    ($($name:ident $(middle $middle:literal)? $(reads $reads:literal)? $(writes $writes:literal)?
+       |$a:pat_param, $b:pat_param, $imm:pat_param, $flags:pat_param| $e:expr;)+) => {
         $(/// SDM Vol. 2, of the same name.
         pub(crate) struct $name;
         impl Combine for $name {
