@@ -6,7 +6,7 @@ mod rows;
 
 use super::X;
 use crate::cpu::fault::{Fault, Trap};
-use crate::cpu::flags::{ARITH, Lazy};
+use crate::cpu::flags::Lazy;
 use crate::cpu::{Cpu, Exit};
 use crate::fp::mxcsr;
 use crate::machine::Machine;
@@ -72,7 +72,7 @@ macro_rules! native {
                 s.xmm[0] = std::mem::transmute::<__m128i, X>(a);
             }
             s.mxcsr = csr;
-            s.flags &= ARITH;
+            s.flags &= crate::cpu::flags::ARITH;
         }
         #[cfg(not(target_arch = "x86_64"))]
         fn run(_: &mut State) {}

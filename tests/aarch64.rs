@@ -1,0 +1,86 @@
+//! Nothing of the host leaks: what is recorded on this host replays on aarch64 with the same digests, and back.
+//!
+//! `.ci/aarch64` builds the other ftemu, which runs under QEMU; where that is not to be had, this test is skipped.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Guest, its command line, clock, what is typed.
+type Run = (&'static str, &'static str, &'static str, &'static str);
+
+/// Short ones: there, an emulator runs in an emulator. Guest programs print something different each time where they may.
+const RUNS: [Run; 14] = [
+    ("counter", "count=20 hz=100", "host", ""),
+    ("counter", "count=20 hz=100", "derived", ""),
+    ("clock", "ticks=10 hz=50", "host", ""),
+    ("clock", "ticks=10 hz=50", "derived", ""),
+    ("dice", "throws=50", "host", ""),
+    ("faults", "", "host", ""),
+    ("faults", "triple", "derived", ""),
+    ("selfmod", "rounds=20", "host", ""),
+    ("exact", "", "derived", ""),
+    ("mixed", "n=1", "host", ""),
+    ("sha256", "n=1", "derived", ""),
+    ("sort", "n=1", "host", ""),
+    ("copy", "n=1", "derived", ""),
+    ("kv", "", "host", "SET a 1\nINCR a\nINCR a\nSET b 40\nSUM\nLIST\nDEL b\nCOUNT\nQUIT\n"),
+];
+
+/// A command that runs ftemu.
+type Ftemu = Vec<String>;
+
+/// ftemu for aarch64, or why there is none.
+fn aarch64() -> Result<Ftemu, String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/aarch64");
+    let output = Command::new(script).arg("build").output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    match output.status.code() {
+        Some(0) => Ok(stdout.lines().map(str::to_owned).collect()),
+        Some(77) => Err(stderr.trim().to_owned()),
+        _ => panic!("{script} build: {stderr}"),
+    }
+}
+
+fn run(ftemu: &Ftemu, arguments: &[&str], log: &Path, typed: &str) -> Output {
+    let mut command = Command::new(&ftemu[0]);
+    command.args(&ftemu[1..]).args(arguments).arg(log);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let _ = stdin.write_all(typed.as_bytes()); // Guests that read nothing may be gone.
+    drop(stdin);
+    child.wait_with_output().unwrap()
+}
+
+/// Records with `here`; checks that `there` says, byte for byte, the same as `here` when it replays: console, count, digest.
+fn compare((guest, append, clock, typed): Run, here: &Ftemu, there: &Ftemu) {
+    let about = format!("{guest} {append} {clock}, recorded by {}", here[0]);
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let program = format!("guest:{guest}");
+    let record = ["run", &program, "--memory", "32M", "--append", append, "--clock", clock, "--record"];
+    let recorded = run(here, &record, &log, typed);
+    let (own, other) = (run(here, &["replay"], &log, ""), run(there, &["replay"], &log, ""));
+    for replayed in [&own, &other] {
+        let said = String::from_utf8_lossy(&replayed.stderr);
+        assert!(replayed.status.success() && said.contains("replayed to the end"), "{about}: {said}");
+        assert_eq!(replayed.stdout, recorded.stdout, "{about}");
+    }
+    assert_eq!(String::from_utf8_lossy(&other.stderr), String::from_utf8_lossy(&own.stderr), "{about}");
+}
+
+#[test]
+fn a_log_replays_on_another_architecture() {
+    let here = vec![env!("CARGO_BIN_EXE_ftemu").to_owned()];
+    let there = match aarch64() {
+        Ok(there) => there,
+        Err(missing) => return eprintln!("{missing}"),
+    };
+    for case in RUNS {
+        compare(case, &here, &there);
+        compare(case, &there, &here);
+    }
+}
