@@ -24,6 +24,13 @@ macro_rules! operations {
             SseFloat4(SseFloat4),
             SseText(SseText),
             SseCrypto(SseCrypto),
+            /// What is on MMX registers alone.
+            Mmx(Mmx),
+            /// x87, by family.
+            X87Arith(X87Arith),
+            X87Move(X87Move),
+            X87Control(X87Control),
+            X87Function(X87Function),
             /// Not an instruction of this machine: #UD.
             Invalid,
         }
@@ -66,7 +73,7 @@ operations! {
     Movs: Movsb Movsw Movsq; MovsdOrSse: Movsd; Cmps: Cmpsb Cmpsw Cmpsq; CmpsdOrSse: Cmpsd; Stos: Stosb Stosw Stosd Stosq;
     Lods: Lodsb Lodsw Lodsd Lodsq; Scas: Scasb Scasw Scasd Scasq; Ins: Insb Insw Insd; Outs: Outsb Outsw Outsd;
     // No effect here.
-    Nop: Nop Pause Endbr64 Endbr32 Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Prefetchw Lfence Mfence Sfence Fnop;
+    Nop: Nop Pause Endbr64 Endbr32 Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Prefetchw Lfence Mfence Sfence;
     // System.
     Hlt: Hlt; Cli: Cli; Sti: Sti; In: In; Out: Out; Cpuid: Cpuid; Rdtsc: Rdtsc; Rdtscp: Rdtscp;
     Rdrand: Rdrand; Rdseed: Rdseed; Rdmsr: Rdmsr; Wrmsr: Wrmsr; Clts: Clts; Wbinvd: Wbinvd Invd; Invlpg: Invlpg;
@@ -135,6 +142,20 @@ sse_operations! {
     /// AES, PCLMULQDQ, SHA, GFNI (`exec::sse::crypto`).
     SseCrypto: Aesenc Aesenclast Aesdec Aesdeclast Aesimc Aeskeygenassist Pclmulqdq
         Sha1rnds4 Sha1nexte Sha1msg1 Sha1msg2 Sha256rnds2 Sha256msg1 Sha256msg2 Gf2p8mulb Gf2p8affineqb Gf2p8affineinvqb;
+    /// MMX instructions that share their mnemonic with none on XMM registers (`exec::mmx`).
+    Mmx: Emms Movq2dq Movdq2q Maskmovq Movntq Pshufw Cvtpi2ps Cvtpi2pd Cvtps2pi Cvttps2pi Cvtpd2pi Cvttpd2pi;
+    /// Arithmetic and comparison (`exec::x87::arith`).
+    X87Arith: Fadd Faddp Fiadd Fsub Fsubp Fisub Fsubr Fsubrp Fisubr Fmul Fmulp Fimul Fdiv Fdivp Fidiv Fdivr Fdivrp Fidivr
+        Fcom Fcomp Fcompp Ficom Ficomp Fucom Fucomp Fucompp Fcomi Fcomip Fucomi Fucomip Ftst Fxam
+        Fsqrt Fabs Fchs Frndint Fscale Fprem Fprem1 Fxtract;
+    /// Moves and constants (`exec::x87::mov`).
+    X87Move: Fld Fst Fstp Fstpnce Fild Fist Fistp Fisttp Fbld Fbstp Fld1 Fldl2t Fldl2e Fldpi Fldlg2 Fldln2 Fldz Fxch
+        Fcmovb Fcmove Fcmovbe Fcmovu Fcmovnb Fcmovne Fcmovnbe Fcmovnu;
+    /// Transcendental functions (`exec::x87::function`).
+    X87Function: F2xm1 Fyl2x Fyl2xp1 Fptan Fpatan Fsin Fcos Fsincos;
+    /// Control (`exec::x87::control`).
+    X87Control: Fninit Fnclex Fldcw Fnstcw Fnstsw Fnstenv Fldenv Fnsave Frstor Fincstp Fdecstp Ffree Ffreep Fnop Wait
+        Fneni Fndisi Fnsetpm;
 }
 
 /// Where an operand is.
@@ -151,6 +172,10 @@ pub(crate) enum Operand {
     Branch(i64),
     /// XMM register number.
     Xmm(u8),
+    /// MMX register number.
+    Mm(u8),
+    /// x87 register, from the top of the stack.
+    St(u8),
     /// Segment register, index into `Cpu::seg`.
     Seg(u8),
     /// Control register number.
@@ -207,6 +232,8 @@ pub(crate) struct Insn {
     pub(crate) addr32: bool,
     /// Condition code of Jcc, SETcc, CMOVcc.
     pub(crate) cc: u8,
+    /// The 11 bits of opcode that the x87 keeps.
+    pub(crate) x87_opcode: u16,
     /// Someone reads a flag that this instruction writes.
     pub(crate) flags_live: bool,
     flags: FlagUse,
@@ -243,7 +270,8 @@ pub(crate) fn block(code: &[u8], max: usize) -> Vec<Insn> {
             insns.push(bad);
             break;
         }
-        let insn = convert(&instruction, start as u16);
+        let mut insn = convert(&instruction, start as u16);
+        insn.x87_opcode = x87_opcode(&code[start..]);
         let ends = insn.ends;
         insns.push(insn);
         if ends {
@@ -251,6 +279,12 @@ pub(crate) fn block(code: &[u8], max: usize) -> Vec<Insn> {
         }
     }
     insns
+}
+
+/// The low bits of the first escape opcode and the byte behind it (SDM Vol. 1, 8.1.9).
+fn x87_opcode(code: &[u8]) -> u16 {
+    let escape = code.windows(2).find(|bytes| matches!(bytes[0], 0xd8..=0xdf));
+    escape.map_or(0, |bytes| u16::from(bytes[0] & 7) << 8 | u16::from(bytes[1]))
 }
 
 /// Whether what begins in `code` is an invalid instruction whatever follows.
@@ -323,6 +357,7 @@ fn convert(i: &Instruction, off: u16) -> Insn {
         },
         addr32: string_addr32(i),
         cc: condition(i.condition_code()),
+        x87_opcode: 0,
         flags_live: true,
         flags: flag_use(i),
         may_fault: has_mem || may_fault(i),
@@ -357,6 +392,10 @@ fn register(r: Register) -> Operand {
         Operand::Reg(gpr_offset(r) + u8::from(high))
     } else if r.is_xmm() {
         Operand::Xmm(r.number() as u8)
+    } else if r.is_mm() {
+        Operand::Mm(r.number() as u8)
+    } else if r.is_st() {
+        Operand::St(r.number() as u8)
     } else if r.is_segment_register() {
         Operand::Seg(r.number() as u8)
     } else if r.is_cr() {
@@ -479,7 +518,15 @@ fn may_fault(i: &Instruction) -> bool {
         || i.is_privileged()
         || i.flow_control() != FlowControl::Next
         || matches!(i.mnemonic(), Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Xlatb)
-        || Operation::of(i.mnemonic()) == Operation::Invalid
+        || matches!(
+            Operation::of(i.mnemonic()),
+            Operation::Invalid
+                | Operation::X87Arith(_)
+                | Operation::X87Move(_)
+                | Operation::X87Control(_)
+                | Operation::X87Function(_)
+                | Operation::Mmx(_)
+        )
         || matches!(
             i.mnemonic(),
             Mnemonic::Cpuid
@@ -511,6 +558,22 @@ impl Insn {
     /// A string instruction, told from the SSE instruction of the same mnemonic by its implied operands.
     pub(crate) fn is_string(&self) -> bool {
         !self.operands.iter().any(|o| matches!(o, Operand::Xmm(_)))
+    }
+
+    /// FXSAVE and FXRSTOR with 64-bit addresses.
+    pub(crate) fn is_fx64(&self) -> bool {
+        matches!(self.name, Mnemonic::Fxsave64 | Mnemonic::Fxrstor64)
+    }
+
+    /// Names an MMX register.
+    pub(crate) fn is_mmx(&self) -> bool {
+        self.operands.iter().any(|o| matches!(o, Operand::Mm(_)))
+    }
+
+    /// An x87 instruction whose memory operand is an integer.
+    pub(crate) fn is_x87_integer(&self) -> bool {
+        use Mnemonic as M;
+        matches!(self.name, M::Fiadd | M::Fisub | M::Fisubr | M::Fimul | M::Fidiv | M::Fidivr | M::Ficom | M::Ficomp)
     }
 
     /// The signed distance of the end of this instruction from the block's first byte.

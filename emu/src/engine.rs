@@ -203,6 +203,8 @@ fault_tails! {
     undefined UD;
     /// #NM.
     not_available NM;
+    /// #MF.
+    x87_exception MF;
     /// #XM.
     simd_exception XM;
 }

@@ -51,4 +51,4 @@ pub use event::{Control, Door, Input, Output, Power, Query, Stop, Until};
 pub use machine::Machine;
 pub use mem::{DirtySet, PAGE_BYTES};
 pub use position::Position;
-pub use state::{ClockState, CpuState, MachineState, Msrs, Segment, Table};
+pub use state::{ClockState, CpuState, Fpu, MachineState, Msrs, Segment, Table, X80};

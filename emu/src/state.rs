@@ -29,6 +29,41 @@ pub struct Table {
     pub limit: u16,
 }
 
+/// A number of the x87: double extended precision (SDM Vol. 1, 4.2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct X80 {
+    /// Significand with its explicit integer bit; the MMX register.
+    pub sig: u64,
+    /// Sign (bit 15) and biased exponent.
+    pub sign_exp: u16,
+}
+
+/// The x87 (SDM Vol. 1, 8.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fpu {
+    /// R0-R7, not relative to the top of stack. The low halves are MM0-MM7.
+    pub regs: [X80; 8],
+    /// Which of R0-R7 are not empty, R0 lowest.
+    pub used: u8,
+    /// Control word.
+    pub control: u16,
+    /// Status word, top of stack included.
+    pub status: u16,
+    /// Low 11 bits of the last instruction that raised an unmasked exception.
+    pub opcode: u16,
+    /// Address of the last instruction that was no control instruction.
+    pub ip: u64,
+    /// Address of the memory operand of the last instruction that raised an unmasked exception.
+    pub dp: u64,
+}
+
+impl Default for Fpu {
+    /// The state after FNINIT.
+    fn default() -> Self {
+        Self { regs: [X80::default(); 8], used: 0, control: 0x37f, status: 0, opcode: 0, ip: 0, dp: 0 }
+    }
+}
+
 /// Registers of the CPU. Lazily kept state is materialised: equal behaviour, equal value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuState {
@@ -66,6 +101,8 @@ pub struct CpuState {
     pub xmm: [[u64; 2]; 16],
     /// SSE control and status.
     pub mxcsr: u32,
+    /// x87 and MMX.
+    pub fpu: Fpu,
     /// In HLT.
     pub halted: bool,
     /// Interrupts are held off for one instruction (after STI or a load of SS).
@@ -149,5 +186,5 @@ pub struct MachineState {
 
 impl MachineState {
     /// Version of this layout; a state of another one is refused.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 }

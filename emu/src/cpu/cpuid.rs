@@ -36,10 +36,10 @@ const fn bits(list: &[u32]) -> u32 {
 
 /// SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND, a hypervisor is present.
 const LEAF_1_ECX: u32 = bits(&[0, 1, 9, 13, 19, 20, 22, 23, 25, 30, 31]);
-/// DE, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, CLFSH, FXSR, SSE, SSE2.
-const LEAF_1_EDX: u32 = bits(&[2, 3, 4, 5, 6, 8, 13, 15, 16, 19, 24, 25, 26]);
-/// FSGSBASE, TSC_ADJUST, BMI1, BMI2, ERMS, RDSEED, ADX, CLFLUSHOPT, SHA.
-const LEAF_7_EBX: u32 = bits(&[0, 1, 3, 8, 9, 18, 19, 23, 29]);
+/// FPU, DE, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2.
+const LEAF_1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 8, 13, 15, 16, 19, 23, 24, 25, 26]);
+/// FSGSBASE, TSC_ADJUST, BMI1, FDP_EXCPTN_ONLY, BMI2, ERMS, no x87 CS and DS, RDSEED, ADX, CLFLUSHOPT, SHA.
+const LEAF_7_EBX: u32 = bits(&[0, 1, 3, 6, 8, 9, 13, 18, 19, 23, 29]);
 /// GFNI, RDPID.
 const LEAF_7_ECX: u32 = bits(&[8, 22]);
 /// LAHF and SAHF in 64-bit mode, LZCNT, PREFETCHW.

@@ -39,6 +39,7 @@ pub(crate) mod vector {
     pub(crate) const SS: u8 = 12;
     pub(crate) const GP: u8 = 13;
     pub(crate) const PF: u8 = 14;
+    pub(crate) const MF: u8 = 16;
     pub(crate) const AC: u8 = 17;
     pub(crate) const XM: u8 = 19;
 }
@@ -66,6 +67,8 @@ impl Fault {
     pub(crate) const SS0: Self = Self::coded(vector::SS, 0);
     /// #AC(0).
     pub(crate) const AC0: Self = Self::coded(vector::AC, 0);
+    /// #MF.
+    pub(crate) const MF: Self = Self::plain(vector::MF);
     /// #XM.
     pub(crate) const XM: Self = Self::plain(vector::XM);
 

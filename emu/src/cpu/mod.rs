@@ -5,6 +5,7 @@ pub(crate) mod deliver;
 mod far;
 pub(crate) mod fault;
 pub(crate) mod flags;
+pub(crate) mod fpu;
 mod msr;
 pub(crate) mod regs;
 mod run;
@@ -18,7 +19,7 @@ use crate::bus::Bus;
 use crate::event::Door;
 use crate::mem::{Mem, Parts, Tlb};
 use crate::op::{Header, Links, Op};
-use crate::state::{Msrs, Segment, Table};
+use crate::state::{Fpu, Msrs, Segment, Table};
 use fault::Trap;
 use flags::Lazy;
 
@@ -84,6 +85,7 @@ pub(crate) struct Cpu {
     pub(crate) returns: [Return; RETURNS],
     pub(crate) xmm: [[u64; 2]; 16],
     pub(crate) mxcsr: u32,
+    pub(crate) fpu: Fpu,
     /// CPL 3.
     pub(crate) user: bool,
 

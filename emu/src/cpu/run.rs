@@ -11,7 +11,7 @@ use crate::bus::Bus;
 use crate::engine::run_chain;
 use crate::event::Power;
 use crate::mem::{Mem, PAGE_MASK, Parts, Tlb};
-use crate::state::{CpuState, Msrs, Segment, Table};
+use crate::state::{CpuState, Fpu, Msrs, Segment, Table};
 
 impl Cpu {
     /// A CPU with `memory_bytes` of RAM, in 64-bit mode with everything else zero.
@@ -29,6 +29,7 @@ impl Cpu {
             returns: [Return { rip: 0, key: 0, links: std::ptr::null() }; RETURNS],
             xmm: [[0; 2]; 16],
             mxcsr: hand_off::MXCSR,
+            fpu: Fpu::default(),
             user: false,
             tlbs: [Tlb::new(), Tlb::new(), Tlb::new()],
             rflags: 0,
@@ -219,6 +220,7 @@ impl Cpu {
             msr: self.msr,
             xmm: self.xmm,
             mxcsr: self.mxcsr,
+            fpu: self.fpu,
             halted: self.halted,
             shadow: self.shadow,
         }
@@ -236,6 +238,7 @@ impl Cpu {
         self.msr = state.msr;
         self.xmm = state.xmm;
         self.mxcsr = state.mxcsr;
+        self.fpu = state.fpu;
         (self.halted, self.shadow) = (state.halted, state.shadow);
         self.set_rflags_all(state.rflags);
         self.flush_tlb();

@@ -11,6 +11,7 @@ use crate::decode::{Insn, Operand, Operation as O};
 use crate::engine::slow_handler;
 use crate::mem::{PHYS_BITS, is_canonical};
 use crate::op::{Handler, Op};
+use crate::state::Fpu;
 
 /// Binds what `system.rs` leaves.
 pub(super) fn bind(i: &Insn, b: &mut Builder) -> Bound {
@@ -35,6 +36,7 @@ pub(super) fn bind(i: &Insn, b: &mut Builder) -> Bound {
         _ => return Err(Unsupported),
     };
     let op = operands(i, b);
+    let op = if i.is_fx64() { Op { aux: FX_WIDE, ..op } } else { op };
     push_slow(f, op, b)
 }
 
@@ -175,12 +177,12 @@ fn invlpg(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
 
 /// Bits of MXCSR that can be set (MXCSR_MASK).
 const MXCSR_KNOWN: u64 = 0xffff;
-/// x87 control word after FNINIT; the rest of the x87 state is zero then.
-const FCW_RESET: u64 = 0x37f;
 /// Offsets in the FXSAVE area (SDM Vol. 1, 10.5.1).
 const FX_MXCSR: u64 = 24;
 const FX_XMM: u64 = 160;
 const FX_BYTES: u64 = 512;
+/// `Op::aux` of FXSAVE64 and FXRSTOR64, whose addresses have 64 bits.
+const FX_WIDE: u8 = 64;
 
 fn fx_address(cpu: &Cpu, op: &Op) -> Result<u64, Trap> {
     if cpu.cr0 & (cr0::EM | cr0::TS) != 0 {
@@ -190,13 +192,13 @@ fn fx_address(cpu: &Cpu, op: &Op) -> Result<u64, Trap> {
     if at % 16 == 0 { Ok(at) } else { Err(Fault::GP0.into()) }
 }
 
-/// FXSAVE (SDM Vol. 2A): the x87 part is that after FNINIT.
+/// SDM Vol. 2A, FXSAVE.
 fn fxsave(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let at = fx_address(cpu, op)?;
     let user = cpu.user;
     cpu.probe_write(at, FX_BYTES, user)?;
     let mut image = [0; FX_XMM as usize + 256];
-    image[..8].copy_from_slice(&FCW_RESET.to_le_bytes());
+    image[..FX_XMM as usize].copy_from_slice(&cpu.fpu.fx_image(op.aux == FX_WIDE));
     image[24..32].copy_from_slice(&(u64::from(cpu.mxcsr) | MXCSR_KNOWN << 32).to_le_bytes());
     let words = cpu.xmm.iter().flatten();
     for (to, word) in image[FX_XMM as usize..].chunks_exact_mut(8).zip(words) {
@@ -206,7 +208,7 @@ fn fxsave(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     cpu.write_linear(at, &image[..bytes], user)
 }
 
-/// FXRSTOR (SDM Vol. 2A): the x87 part is not looked at.
+/// SDM Vol. 2A, FXRSTOR.
 fn fxrstor(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let at = fx_address(cpu, op)?;
     let mut image = [0; FX_BYTES as usize];
@@ -217,6 +219,7 @@ fn fxrstor(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
         return GP;
     }
     cpu.mxcsr = mxcsr as u32;
+    cpu.fpu = Fpu::from_fx(word, op.aux == FX_WIDE);
     if cpu.cr4 & cr4::OSFXSR != 0 {
         cpu.xmm = std::array::from_fn(|i| [word(FX_XMM + 16 * i as u64), word(FX_XMM + 16 * i as u64 + 8)]);
     }

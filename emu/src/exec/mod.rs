@@ -7,6 +7,7 @@ mod bits;
 mod bmi;
 mod branch;
 mod control;
+mod mmx;
 mod mov;
 mod muldiv;
 mod operand;
@@ -15,6 +16,7 @@ mod sse;
 mod stack;
 mod string;
 mod system;
+mod x87;
 
 use crate::block::Builder;
 use crate::cpu::fault::vector;
@@ -129,6 +131,8 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::MovsdOrSse | O::CmpsdOrSse if i.is_string() => string::bind(i, b),
         O::MovsdOrSse => sse::mov::bind(SseMove::Movsd, i, b),
         O::CmpsdOrSse => sse::float::bind(SseFloat::Cmpsd, i, b),
+        O::SseMove(op) if i.is_mmx() => mmx::mov(op, i, b),
+        O::Mmx(op) => mmx::bind(op, i, b),
         O::SseMove(op) => sse::mov::bind(op, i, b),
         O::SseInt(op) => sse::int::bind(op, i, b),
         O::SseFloat(op) => sse::float::bind(op, i, b),
@@ -137,6 +141,10 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::SseFloat4(op) => sse::float4::bind(op, i, b),
         O::SseText(op) => sse::text::bind(op, i, b),
         O::SseCrypto(op) => sse::crypto::bind(op, i, b),
+        O::X87Arith(op) => x87::arith::bind(op, i, b),
+        O::X87Move(op) => x87::mov::bind(op, i, b),
+        O::X87Function(op) => x87::function::bind(op, i, b),
+        O::X87Control(op) => x87::control::bind(op, i, b),
         O::Nop => {
             b.push(Op { f: mov::nop, ..Builder::blank() });
             Ok(())

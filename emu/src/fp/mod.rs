@@ -8,7 +8,8 @@ mod approx;
 mod arith;
 mod compare;
 mod convert;
-mod parts;
+pub(crate) mod parts;
+pub(crate) mod x80;
 #[cfg(test)]
 mod tests;
 

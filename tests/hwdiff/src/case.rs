@@ -9,6 +9,34 @@ pub const DF: u64 = 1 << 10;
 /// Bits of RFLAGS that are always set where a program can look: bit 1 and IF.
 pub const FIXED: u64 = 0x202;
 
+/// The x87 as FXSAVE64 lays it out (SDM Vol. 1, table 10-2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct X87 {
+    /// Control word.
+    pub control: u16,
+    /// Status word.
+    pub status: u16,
+    /// Which of R0-R7 are not empty.
+    pub tags: u16,
+    /// Opcode of the last exception.
+    pub opcode: u16,
+    /// Last instruction.
+    pub ip: u64,
+    /// Operand of the last exception.
+    pub dp: u64,
+    /// Where MXCSR would be: 0.
+    pub mxcsr: u64,
+    /// ST(0)-ST(7), 80 bits each.
+    pub st: [u128; 8],
+}
+
+impl X87 {
+    /// The state after FNINIT, with zeros in the registers.
+    pub const INITIAL: Self =
+        Self { control: 0x37f, status: 0, tags: 0, opcode: 0, ip: 0, dp: 0, mxcsr: 0, st: [0; 8] };
+}
+
 /// Registers of user mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -23,6 +51,8 @@ pub struct Cpu {
     pub xmm: [u128; 16],
     /// SSE control and status.
     pub mxcsr: u32,
+    /// x87 and MMX.
+    pub x87: X87,
 }
 
 impl Cpu {
@@ -35,6 +65,7 @@ impl Cpu {
             rflags: FIXED,
             xmm: std::array::from_fn(|n| 0x0101_0101_0101_0101_0101_0101_0101_0101 * (0x30 + n as u128)),
             mxcsr: 0x1f80,
+            x87: X87::INITIAL,
         }
     }
 }

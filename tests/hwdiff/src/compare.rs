@@ -1,6 +1,6 @@
 //! Two outcomes of one case, side by side.
 
-use crate::case::{Case, Cpu, FIXED, Fault, Outcome, Patch, STATUS};
+use crate::case::{Case, Cpu, FIXED, Fault, Outcome, Patch, STATUS, X87};
 use crate::undefined::Ignored;
 
 /// Names of the general-purpose registers in encoding order.
@@ -27,7 +27,15 @@ pub fn differences(host: &Outcome, emulated: &Outcome, ignored: Ignored) -> Vec<
     for n in 0..16 {
         differ(&format!("xmm{n}"), format!("{:x}", host.cpu.xmm[n]), format!("{:x}", emulated.cpu.xmm[n]));
     }
-    differ("mxcsr", hex(host.cpu.mxcsr.into()), hex(emulated.cpu.mxcsr.into()));
+    differ("mxcsr", hex(host.cpu.mxcsr), hex(emulated.cpu.mxcsr));
+    for (name, host, emulated) in words_of_x87(host, emulated) {
+        let mask = if name == "fsw" { !u128::from(ignored.fsw) } else { u128::MAX };
+        let (host, emulated) = (host & mask, emulated & mask);
+        if name.starts_with("st") && ulps_apart(host, emulated) <= ignored.ulps {
+            continue;
+        }
+        differ(&name, hex(host), hex(emulated));
+    }
     let exception = |outcome: &Outcome| match outcome.fault {
         seen if ignored.cr2 => fault(&Outcome { fault: Fault { cr2: 0, ..seen }, ..outcome.clone() }),
         _ => fault(outcome),
@@ -78,7 +86,38 @@ pub fn bytes(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn hex(value: u64) -> String {
+/// Distance of two double-extended numbers of the same sign, in units of the last place.
+fn ulps_apart(a: u128, b: u128) -> u128 {
+    let rank = |x: u128| {
+        let exponent = (x >> 64 & 0x7fff).max(1) - 1;
+        let magnitude = (exponent << 63) + (x & u128::from(u64::MAX));
+        magnitude | (x >> 79 & 1) << 100
+    };
+    rank(a).abs_diff(rank(b))
+}
+
+/// The x87 of two outcomes, word by word.
+fn words_of_x87(host: &Outcome, emulated: &Outcome) -> Vec<(String, u128, u128)> {
+    let (a, b) = (x87_words(&host.cpu.x87), x87_words(&emulated.cpu.x87));
+    a.into_iter().zip(b).map(|((name, a), (_, b))| (name, a, b)).collect()
+}
+
+/// Name and value of everything in the x87.
+#[must_use]
+pub fn x87_words(x87: &X87) -> Vec<(String, u128)> {
+    let head = [
+        ("fcw", x87.control.into()),
+        ("fsw", x87.status.into()),
+        ("ftw", x87.tags.into()),
+        ("fop", x87.opcode.into()),
+        ("fip", x87.ip.into()),
+        ("fdp", x87.dp.into()),
+    ];
+    let head = head.into_iter().map(|(name, value)| (name.to_owned(), value));
+    head.chain(x87.st.iter().enumerate().map(|(n, &value)| (format!("st{n}"), value))).collect()
+}
+
+fn hex(value: impl std::fmt::LowerHex) -> String {
     format!("{value:x}")
 }
 
@@ -98,6 +137,10 @@ pub fn report(case: &Case, assembly: &str, host: &Outcome, emulated: &Outcome, l
         format!("{} \"{assembly}\"\n  in    {} {}\n", bytes(&case.code), registers(&case.cpu), memory(&case.memory));
     for (n, value) in case.cpu.xmm.iter().enumerate().filter(|(n, _)| assembly.contains(&format!("xmm{n}"))) {
         text += &format!("  in    xmm{n}={value:032x} mxcsr={:x}\n", case.cpu.mxcsr);
+    }
+    if case.cpu.x87 != X87::INITIAL {
+        let words: Vec<_> = x87_words(&case.cpu.x87).iter().map(|(name, value)| format!("{name}={value:x}")).collect();
+        text += &format!("  in    {}\n", words.join(" "));
     }
     text += &side("host", host);
     text += &side("emu", emulated);

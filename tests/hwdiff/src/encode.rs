@@ -145,6 +145,9 @@ fn registers(kind: Kind) -> &'static [Register] {
         Kind::xmm_reg | Kind::xmm_rm | Kind::xmm_or_mem => {
             &[XMM0, XMM1, XMM2, XMM3, XMM4, XMM5, XMM6, XMM7, XMM8, XMM9, XMM10, XMM11, XMM12, XMM13, XMM14, XMM15]
         }
+        Kind::st0 => &[ST0],
+        Kind::sti_opcode => &[ST0, ST1, ST2, ST3, ST4, ST5, ST6, ST7],
+        Kind::mm_reg | Kind::mm_rm | Kind::mm_or_mem => &[MM0, MM1, MM2, MM3, MM4, MM5, MM6, MM7],
         Kind::al => &[AL],
         Kind::cl => &[CL],
         Kind::ax => &[AX],

@@ -92,6 +92,30 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
         Aesenc, Aesenclast, Aesdec, Aesdeclast, Aesimc, Aeskeygenassist, Pclmulqdq, Gf2p8mulb, Gf2p8affineqb, Gf2p8affineinvqb,
         Sha1rnds4, Sha1nexte, Sha1msg1, Sha1msg2, Sha256rnds2, Sha256msg1, Sha256msg2,
     ]),
+    ("mmx-int", &[
+        Paddb, Paddw, Paddd, Paddq, Psubb, Psubw, Psubd, Psubq, Paddsb, Paddsw, Paddusb, Paddusw, Psubsb, Psubsw, Psubusb, Psubusw,
+        Pmullw, Pmulhw, Pmulhuw, Pmuludq, Pmaddwd, Psadbw, Pavgb, Pavgw, Pminub, Pmaxub, Pminsw, Pmaxsw,
+        Pcmpeqb, Pcmpeqw, Pcmpeqd, Pcmpgtb, Pcmpgtw, Pcmpgtd, Pand, Pandn, Por, Pxor,
+        Psllw, Pslld, Psllq, Psrlw, Psrld, Psrlq, Psraw, Psrad, Punpcklbw, Punpcklwd, Punpckldq, Punpckhbw, Punpckhwd, Punpckhdq,
+        Pshufb, Palignr, Phaddw, Phaddd, Phaddsw, Phsubw, Phsubd, Phsubsw, Pmaddubsw, Pmulhrsw, Psignb, Psignw, Psignd, Pabsb, Pabsw, Pabsd,
+        Packsswb, Packssdw, Packuswb, Pshufw,
+    ]),
+    ("mmx-move", &[Movd, Movq, Movntq, Maskmovq, Movq2dq, Movdq2q, Pmovmskb, Pextrw, Pinsrw, Emms]),
+    ("mmx-convert", &[Cvtpi2ps, Cvtpi2pd, Cvtps2pi, Cvttps2pi, Cvtpd2pi, Cvttpd2pi]),
+    ("x87-arith", &[
+        Fadd, Faddp, Fiadd, Fsub, Fsubp, Fisub, Fsubr, Fsubrp, Fisubr, Fmul, Fmulp, Fimul, Fdiv, Fdivp, Fidiv, Fdivr, Fdivrp, Fidivr,
+        Fsqrt, Fabs, Fchs, Frndint, Fscale, Fprem, Fprem1, Fxtract,
+    ]),
+    ("x87-compare", &[Fcom, Fcomp, Fcompp, Ficom, Ficomp, Fucom, Fucomp, Fucompp, Fcomi, Fcomip, Fucomi, Fucomip, Ftst, Fxam]),
+    ("x87-move", &[
+        Fld, Fst, Fstp, Fstpnce, Fild, Fist, Fistp, Fisttp, Fbld, Fbstp, Fld1, Fldl2t, Fldl2e, Fldpi, Fldlg2, Fldln2, Fldz, Fxch,
+        Fcmovb, Fcmove, Fcmovbe, Fcmovu, Fcmovnb, Fcmovne, Fcmovnbe, Fcmovnu,
+    ]),
+    ("x87-function", &[F2xm1, Fyl2x, Fyl2xp1, Fptan, Fpatan, Fsin, Fcos, Fsincos]),
+    ("x87-control", &[
+        Fninit, Fnclex, Fldcw, Fnstcw, Fnstsw, Fnstenv, Fldenv, Fnsave, Frstor, Fincstp, Fdecstp, Ffree, Ffreep, Fnop, Wait,
+        Fneni, Fndisi, Fnsetpm, Fxsave, Fxsave64, Fxrstor, Fxrstor64,
+    ]),
     ("iret", &[Iretd, Iretq]),
 ];
 
@@ -115,7 +139,7 @@ fn can_be_compared(family: &str, code: Code) -> bool {
         matches!(
             kind,
             farbr2_2 | farbr4_2 | seg_reg | cr_reg | dr_reg | tr_reg | es | cs | ss | ds | fs | gs | br16_1 | br16_2
-        ) || matches!(kind, mm_reg | mm_rm | mm_or_mem)
+        )
     };
     let far = matches!(code, Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664)
         || matches!(code, Code::Call_m1616 | Code::Call_m1632 | Code::Call_m1664);
@@ -135,7 +159,11 @@ fn is_of_family(family: &str, code: Code) -> bool {
     let op = code.op_code();
     let legacy = op.encoding() == EncodingKind::Legacy;
     let touches_xmm = op.op_kinds().iter().any(|kind| matches!(kind, Kind::xmm_reg | Kind::xmm_rm | Kind::xmm_or_mem));
+    let on_mmx = |kind: &Kind| matches!(kind, Kind::mm_reg | Kind::mm_rm | Kind::mm_or_mem);
+    let is_mmx = op.op_kinds().iter().any(on_mmx) || code.mnemonic() == Emms;
     match family {
+        _ if family.starts_with("mmx") != is_mmx => false,
+        _ if is_mmx => true,
         "bmi" => {
             matches!(op.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
                 && !code.cpuid_features().contains(&CpuidFeature::KNC)
@@ -173,5 +201,5 @@ fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {
 /// A modr/m operand that is a register or memory.
 #[must_use]
 pub fn is_register_or_memory(kind: &Kind) -> bool {
-    matches!(kind, Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem | Kind::r64_or_mem | Kind::xmm_or_mem)
+    matches!(kind, Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem | Kind::r64_or_mem | Kind::xmm_or_mem | Kind::mm_or_mem)
 }

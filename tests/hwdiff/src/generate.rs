@@ -59,6 +59,9 @@ fn attempt(form: Form, rng: &mut Rng) -> Option<(Case, Instruction)> {
     if crate::forms::is_vector(draft.form.family) {
         draft.vector_registers();
     }
+    if ["x87", "mmx"].iter().any(|kind| draft.form.family.starts_with(kind)) {
+        draft.x87_registers();
+    }
     draft.implicit_operands();
     if draft.instruction.op_kinds().any(|kind| kind == OpKind::Memory) {
         draft.memory_operand();
@@ -111,8 +114,9 @@ impl Draft<'_> {
                 self.cpu.gpr[RCX] = high << 32 | self.rng.pick(&[0, 1, 2, self.cpu.gpr[RCX] & 0xffff_ffff]);
             }
             _ if self.form.family == "string" => self.string(),
-            Maskmovdqu => {
-                let target = self.target(16, false);
+            Maskmovdqu | Maskmovq => {
+                let size = if self.instruction.mnemonic() == Maskmovq { 8 } else { 16 };
+                let target = self.target(size, false);
                 let short = self.instruction.op0_kind() == OpKind::MemorySegEDI;
                 self.cpu.gpr[RDI] = target | if short { self.rng.draw() << 32 } else { 0 };
             }
@@ -130,6 +134,43 @@ impl Draft<'_> {
         self.cpu.mxcsr = if self.rng.one_in(3) { MASKS } else { control | MASKS };
         if self.rng.one_in(6) {
             self.cpu.mxcsr &= !(1 << (7 + self.rng.below(6)));
+        }
+    }
+
+    /// Numbers on the stack, which mostly has one empty place; any control, exceptions mostly masked, rarely pending.
+    fn x87_registers(&mut self) {
+        const MASKS: u16 = 0x3f;
+        const CODES: u16 = 0x4700;
+        let control = low_word(self.rng.draw()) & 0xf00;
+        let masks = match self.rng.below(6) {
+            0 => low_word(self.rng.draw()) & MASKS,
+            1 => MASKS & !(1 << self.rng.below(6)),
+            _ => MASKS,
+        };
+        let top = low_word(self.rng.below(8));
+        let random = low_word(self.rng.draw());
+        let flags = if self.rng.one_in(12) { random } else { random & masks } & 0x7f;
+        let all_but_one = 0xff & !(1 << ((top + 7) & 7));
+        let tags = [0xff, random >> 8, all_but_one, all_but_one, all_but_one, all_but_one];
+        let x87 = &mut self.cpu.x87;
+        x87.control = 0x40 | control | masks;
+        x87.status = top << 11 | random & CODES | flags;
+        x87.tags = self.rng.pick(&tags);
+        x87.opcode = low_word(self.rng.draw()) & 0x7ff;
+        (x87.ip, x87.dp) = (self.rng.draw() >> 17, self.rng.draw() >> 17);
+        for n in 0..8 {
+            self.cpu.x87.st[n] = self.rng.extended();
+        }
+        if self.rng.one_in(4) {
+            // Close to each other, or equal.
+            let [a, b] = [self.cpu.x87.st[0], u128::from(self.rng.below(3))];
+            self.cpu.x87.st.iter_mut().skip(1).for_each(|st| *st = a + b);
+        }
+        if self.form.family.starts_with("mmx") {
+            self.vector_registers();
+            for n in 0..8 {
+                self.cpu.x87.st[n] = self.cpu.x87.st[n] >> 64 << 64 | self.rng.vector() & u128::from(u64::MAX);
+            }
         }
     }
 
@@ -248,9 +289,18 @@ impl Draft<'_> {
             target &= !15;
         }
         let size = usize::try_from(size).unwrap_or(0);
-        let numbers = crate::forms::is_vector(self.form.family) && size <= 16;
-        let content = if numbers { self.rng.vector().to_le_bytes()[..size].to_vec() } else { self.rng.bytes(size) };
+        let vectors = crate::forms::is_vector(self.form.family) || self.form.family.starts_with("mmx");
+        let numbers = vectors && size <= 16;
+        let x87 = self.form.family.starts_with("x87");
+        let keep_canonical = self.instruction.mnemonic() == Mnemonic::Fxrstor64;
+        let content = if x87 && size <= 10 {
+            self.x87_operand(size)
+        } else if numbers { self.rng.vector().to_le_bytes()[..size].to_vec() } else { self.rng.bytes(size) };
         self.patch(target, &content);
+        if keep_canonical {
+            // What becomes of other instruction pointers depends on the width of linear addresses.
+            self.patch(target.wrapping_add(13), &[0; 3]);
+        }
         if self.instruction.memory_index() == Register::AL {
             self.cpu.gpr[RBX] = target.wrapping_sub(self.cpu.gpr[RAX] & 0xff);
         } else if self.instruction.code().op_code().op_kinds().contains(&iced_x86::OpCodeOperandKind::mem_offs) {
@@ -266,6 +316,20 @@ impl Draft<'_> {
         if self.instruction.mnemonic() != Mnemonic::Lea && self.rng.one_in(64) {
             self.noncanonical();
         }
+    }
+
+    /// A number of `size` bytes, or anything.
+    fn x87_operand(&mut self, size: usize) -> Vec<u8> {
+        let number = match size {
+            _ if self.rng.one_in(3) => self.rng.operand().into(),
+            4 => self.rng.single().into(),
+            8 => self.rng.double().into(),
+            10 if self.instruction.mnemonic() == Mnemonic::Fbld => {
+                (0..20).fold(0u128, |digits, _| digits << 4 | u128::from(self.rng.below(10)))
+            }
+            _ => self.rng.extended(),
+        };
+        number.to_le_bytes()[..size].to_vec()
     }
 
     fn address(&mut self, target: u64) {
@@ -427,6 +491,12 @@ impl Draft<'_> {
             _ => {}
         }
     }
+}
+
+/// The low 16 bits.
+#[expect(clippy::cast_possible_truncation, reason = "that is its purpose")]
+fn low_word(value: u64) -> u16 {
+    value as u16
 }
 
 /// The low 32 bits, sign-extended.

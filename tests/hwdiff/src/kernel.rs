@@ -4,7 +4,7 @@ use iced_x86::code_asm::registers::{cr::cr2, gpr8::al, gpr16::dx, gpr64::*, xmm:
 use iced_x86::code_asm::{CodeAssembler, dword_ptr, qword_ptr, xmmword_ptr};
 use iced_x86::{BlockEncoderOptions, IcedError};
 
-use crate::case::{Cpu, Fault};
+use crate::case::{Cpu, Fault, X87};
 use crate::layout::{CODE, CODE_LEN, DATA, DATA_LEN, PAGE};
 
 const VECTORS: u64 = 32;
@@ -37,6 +37,8 @@ const USER_DATA: u64 = 0x2b;
 // The context page: XMM, MXCSR and CR2 below, the exception frame and the pushed registers above.
 const MXCSR: usize = 0x100;
 const CR2: usize = 0x108;
+/// The FXSAVE64 area, of which only the x87's part counts.
+const FX: usize = 0x800;
 const STACK_TOP: usize = 0x400;
 const RIP: usize = STACK_TOP - 40;
 const CS: usize = STACK_TOP - 32;
@@ -163,6 +165,7 @@ impl Kernel {
                 a.movups(xmmword_ptr(below(16 * n)), register)?;
             }
             a.stmxcsr(dword_ptr(below(MXCSR)))?;
+            a.fxsave64(qword_ptr(below(FX)))?;
         }
         a.mov(rax, cr2)?;
         a.mov(qword_ptr(below(CR2)), rax)?;
@@ -172,6 +175,7 @@ impl Kernel {
         let left = a.instructions().len();
         a.set_label(&mut resume)?;
         if vectors {
+            a.fxrstor64(qword_ptr(below(FX)))?;
             for (n, register) in xmm.into_iter().enumerate() {
                 a.movups(register, xmmword_ptr(below(16 * n)))?;
             }
@@ -243,6 +247,14 @@ pub(crate) fn context(cpu: &Cpu) -> [u8; 4096] {
         page[16 * n..16 * n + 16].copy_from_slice(&value.to_le_bytes());
     }
     page[MXCSR..MXCSR + 4].copy_from_slice(&cpu.mxcsr.to_le_bytes());
+    let x87 = &cpu.x87;
+    put(&mut page, FX, [x87.control, x87.status, x87.tags, x87.opcode].iter().rev().fold(0, |w, &v| w << 16 | u64::from(v)));
+    put(&mut page, FX + 8, x87.ip);
+    put(&mut page, FX + 16, x87.dp);
+    put(&mut page, FX + 24, cpu.mxcsr.into());
+    for (n, value) in x87.st.iter().enumerate() {
+        page[FX + 32 + 16 * n..][..16].copy_from_slice(&value.to_le_bytes());
+    }
     for (n, &value) in cpu.gpr.iter().enumerate() {
         put(&mut page, slot(n), value);
     }
@@ -256,7 +268,19 @@ pub(crate) fn context(cpu: &Cpu) -> [u8; 4096] {
 /// Registers and exception as the kernel has left them in the context page.
 pub(crate) fn outcome(page: &[u8; 4096]) -> (Cpu, Fault) {
     let half = |at: usize| u128::from(get(page, at));
+    let word = |at: usize| u16::from_le_bytes([page[FX + at], page[FX + at + 1]]);
+    let x87 = X87 {
+        control: word(0),
+        status: word(2),
+        tags: word(4),
+        opcode: word(6),
+        ip: get(page, FX + 8),
+        dp: get(page, FX + 16),
+        mxcsr: 0,
+        st: std::array::from_fn(|n| half(FX + 32 + 16 * n) | half(FX + 40 + 16 * n) << 64),
+    };
     let cpu = Cpu {
+        x87,
         gpr: std::array::from_fn(|n| get(page, slot(n))),
         rip: get(page, RIP),
         rflags: get(page, RFLAGS),

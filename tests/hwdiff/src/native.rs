@@ -9,12 +9,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{arch::naked_asm, io, mem, ptr, slice};
 
-use crate::case::{Case, Cpu, FIXED, Fault, Outcome, Subject, changes, code_image, data_image};
+use crate::case::{Case, Cpu, FIXED, Fault, Outcome, Subject, X87, changes, code_image, data_image};
 use crate::layout::{CODE, CODE_LEN, DATA, DATA_LEN};
+
+/// MXCSR of the host's own code.
+const MXCSR: u32 = 0x1f80;
+
+/// What FXRSTOR64 reads.
+#[repr(C, align(16))]
+struct FxArea {
+    x87: X87,
+    rest: [u8; 352],
+}
 
 /// What the entry stub and the signal handler share. One, because signal handlers are per process.
 #[repr(C)]
 struct Context {
+    fx: FxArea,
     cpu: Cpu,
     host_rsp: u64,
     fault: Fault,
@@ -26,7 +37,8 @@ struct Shared(UnsafeCell<Context>);
 unsafe impl Sync for Shared {}
 
 static CONTEXT: Shared = Shared(UnsafeCell::new(Context {
-    cpu: Cpu { gpr: [0; 16], rip: 0, rflags: 0, xmm: [0; 16], mxcsr: 0x1f80 },
+    fx: FxArea { x87: X87::INITIAL, rest: [0; 352] },
+    cpu: Cpu { gpr: [0; 16], rip: 0, rflags: 0, xmm: [0; 16], mxcsr: MXCSR, x87: X87::INITIAL },
     host_rsp: 0,
     fault: Fault { vector: 0, error: 0, cr2: 0 },
 }));
@@ -104,6 +116,7 @@ impl Subject for Native {
         // an exception (the code region is filled with breakpoints), and the handler brings it to `leave`.
         let (cpu, fault) = unsafe {
             (*context).cpu = case.cpu.clone();
+            (*context).fx.x87 = X87 { mxcsr: MXCSR.into(), ..case.cpu.x87.clone() };
             ARMED.store(true, Ordering::SeqCst);
             enter(context);
             ARMED.store(false, Ordering::SeqCst);
@@ -183,6 +196,8 @@ extern "C" fn on_signal(signal: i32, _info: *mut libc::siginfo_t, ucontext: *mut
             *to = mem::transmute_copy::<libc::_libc_xmmreg, u128>(from);
         }
         context.cpu.mxcsr = sse.mxcsr;
+        let x87 = &*machine.fpregs.cast::<X87>();
+        context.cpu.x87 = X87 { mxcsr: 0, tags: x87.tags & 0xff, ..x87.clone() };
         machine.gregs[libc::REG_RIP as usize] = leave as *const () as i64;
         machine.gregs[libc::REG_EFL as usize] = FIXED as i64;
     }
@@ -194,6 +209,7 @@ unsafe extern "sysv64" fn enter(context: *mut Context) {
     naked_asm!(
         "push rbx", "push rbp", "push r12", "push r13", "push r14", "push r15",
         "mov [rdi + {host_rsp}], rsp",
+        "fxrstor64 [rdi + {fx}]",
         "ldmxcsr [rdi + {mxcsr}]",
         "movups xmm0, [rdi + {xmm}]", "movups xmm1, [rdi + {xmm} + 0x10]",
         "movups xmm2, [rdi + {xmm} + 0x20]", "movups xmm3, [rdi + {xmm} + 0x30]",
@@ -216,6 +232,7 @@ unsafe extern "sysv64" fn enter(context: *mut Context) {
         "jmp [rip + {context} + {rip}]",
         context = sym CONTEXT,
         host_rsp = const mem::offset_of!(Context, host_rsp),
+        fx = const mem::offset_of!(Context, fx),
         mxcsr = const mem::offset_of!(Context, cpu.mxcsr),
         xmm = const mem::offset_of!(Context, cpu.xmm),
         gpr = const mem::offset_of!(Context, cpu.gpr),
@@ -229,6 +246,7 @@ unsafe extern "sysv64" fn enter(context: *mut Context) {
 unsafe extern "sysv64" fn leave() {
     naked_asm!(
         "mov rsp, [rip + {context} + {host_rsp}]",
+        "fninit",
         "push 0x1f80", "ldmxcsr [rsp]", "add rsp, 8",
         "pop r15", "pop r14", "pop r13", "pop r12", "pop rbp", "pop rbx",
         "ret",

@@ -71,15 +71,29 @@ impl Rng {
     }
 
     /// The bits of a double.
-    fn double(&mut self) -> u64 {
+    pub fn double(&mut self) -> u64 {
         let fraction = self.fraction() & ((1 << 52) - 1);
         let near = 1023 + self.below(130) - 65;
         let exponent = self.pick(&[0, 0, 1, 2046, 2047, 1023, near, near, near, near]);
         (self.draw() & 1) << 63 | exponent << 52 | fraction
     }
 
+    /// The 80 bits of a double-extended number, a few of them unsupported.
+    pub fn extended(&mut self) -> u128 {
+        let near = 0x3fff + self.below(140) - 70;
+        let exponent = self.pick(&[0, 0, 1, 0x7ffe, 0x7fff, 0x3fff, self.0 >> 49, near, near, near, near, near]);
+        let integer = exponent != 0 && !self.one_in(24) || exponent == 0 && self.one_in(6);
+        let fraction = match self.below(3) {
+            0 => self.fraction() << 11 & (u64::MAX >> 1),
+            1 => self.operand() >> 1,
+            _ => self.draw() >> 1,
+        };
+        let sign = u128::from(self.draw() & 1) << 79;
+        sign | u128::from(exponent) << 64 | u128::from(fraction) | u128::from(integer) << 63
+    }
+
     /// The bits of a float.
-    fn single(&mut self) -> u64 {
+    pub fn single(&mut self) -> u64 {
         let fraction = self.fraction() >> 29 & ((1 << 23) - 1);
         let near = 127 + self.below(70) - 35;
         let exponent = self.pick(&[0, 0, 1, 254, 255, 127, near, near, near, near]);

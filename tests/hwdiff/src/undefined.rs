@@ -10,6 +10,10 @@ pub struct Ignored {
     pub flags: u64,
     /// The address of a page fault.
     pub cr2: bool,
+    /// Bits of the x87's status word.
+    pub fsw: u16,
+    /// Units in the last place of x87 registers.
+    pub ulps: u128,
 }
 
 /// What may differ after `instruction`.
@@ -18,9 +22,27 @@ pub fn ignored(instruction: &Instruction) -> Ignored {
     match instruction.mnemonic() {
         // Which of several missing bytes is reported is not specified. Silicon reads an exception frame from its RFLAGS
         // downwards, and reports a byte that depends on the mask of MASKMOVDQU.
-        Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq | Mnemonic::Maskmovdqu => {
+        Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq | Mnemonic::Maskmovdqu | Mnemonic::Maskmovq => {
             Ignored { cr2: true, ..Ignored::default() }
         }
+        // The order in which the pieces of an image are read or written is not specified either.
+        Mnemonic::Fldenv
+        | Mnemonic::Fnstenv
+        | Mnemonic::Fnsave
+        | Mnemonic::Frstor
+        | Mnemonic::Fxsave
+        | Mnemonic::Fxsave64
+        | Mnemonic::Fxrstor
+        | Mnemonic::Fxrstor64 => Ignored { cr2: true, ..Ignored::default() },
+        // Within one unit of the exact result on either side; whether that is rounded up is not the same then.
+        Mnemonic::F2xm1
+        | Mnemonic::Fyl2x
+        | Mnemonic::Fyl2xp1
+        | Mnemonic::Fptan
+        | Mnemonic::Fpatan
+        | Mnemonic::Fsin
+        | Mnemonic::Fcos
+        | Mnemonic::Fsincos => Ignored { fsw: 0x200, ulps: 1, ..Ignored::default() },
         // Flags: nothing. This CPU is consistent in all of them.
         _ => Ignored::default(),
     }

@@ -13,7 +13,7 @@ use iced_x86::{Decoder, Instruction, InstructionInfoFactory};
 
 use crate::campaign::rng_of;
 use crate::case::{Case, Cpu, FIXED, Fault, Outcome, Patch, Subject};
-use crate::compare::{GPR, bytes, differences, fault, flags, memory};
+use crate::compare::{GPR, bytes, differences, fault, flags, memory, x87_words};
 use crate::forms::{FAMILIES, Form, forms};
 use crate::layout::START;
 use crate::{generate, undefined};
@@ -60,6 +60,9 @@ fn forget_unused(cpu: &mut Cpu, instruction: &Instruction) {
         if !used.iter().any(|u| u.register().is_gpr() && u.register().full_register().number() == n) {
             cpu.gpr[n] = background.gpr[n];
         }
+        if n < 8 && !used.iter().any(|u| (u.register().is_st() || u.register().is_mm()) && u.register().number() == n) {
+            cpu.x87.st[n] = background.x87.st[n];
+        }
         if !used.iter().any(|u| u.register().is_vector_register() && u.register().number() == n) {
             cpu.xmm[n] = background.xmm[n];
         }
@@ -105,6 +108,11 @@ fn changed_registers(before: &Cpu, after: &Cpu, words: &mut Vec<String>) {
     for n in 0..16 {
         if before.xmm[n] != after.xmm[n] {
             words.push(format!("xmm{n}={:x}", after.xmm[n]));
+        }
+    }
+    for ((name, old), (_, new)) in x87_words(&before.x87).into_iter().zip(x87_words(&after.x87)) {
+        if old != new {
+            words.push(format!("{name}={new:x}"));
         }
     }
     if before.mxcsr != after.mxcsr {
@@ -157,13 +165,22 @@ fn set(word: &str, cpu: &mut Cpu, memory: &mut Vec<Patch>, fault: &mut Option<Fa
     }
     let number = u128::from_str_radix(value, 16).map_err(|_| bad())?;
     let short = || u64::try_from(number).map_err(|_| bad());
+    let word = || u16::try_from(number).map_err(|_| bad());
     match name {
         "rip" => cpu.rip = short()?,
         "mxcsr" => cpu.mxcsr = u32::try_from(number).map_err(|_| bad())?,
+        "fcw" => cpu.x87.control = word()?,
+        "fsw" => cpu.x87.status = word()?,
+        "ftw" => cpu.x87.tags = word()?,
+        "fop" => cpu.x87.opcode = word()?,
+        "fip" => cpu.x87.ip = short()?,
+        "fdp" => cpu.x87.dp = short()?,
         "cr2" => fault.as_mut().ok_or_else(bad)?.cr2 = short()?,
         _ => {
             if let Some(n) = GPR.iter().position(|gpr| *gpr == name) {
                 cpu.gpr[n] = short()?;
+            } else if let Some(n) = name.strip_prefix("st").and_then(|n| n.parse::<usize>().ok()) {
+                *cpu.x87.st.get_mut(n).ok_or_else(bad)? = number;
             } else {
                 let n = name.strip_prefix("xmm").and_then(|n| n.parse::<usize>().ok()).ok_or_else(bad)?;
                 *cpu.xmm.get_mut(n).ok_or_else(bad)? = number;

@@ -106,13 +106,13 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
 
 /// Number `i` of a vector.
 #[inline(always)]
-pub(super) fn number<F: Format>(v: &X, i: usize) -> u64 {
+pub(in crate::exec) fn number<F: Format>(v: &X, i: usize) -> u64 {
     F::Lane::at(v, i).zx()
 }
 
 /// `x` with its lowest `N` numbers replaced by `f(0)`, `f(1)` ...
 #[inline(always)]
-pub(super) fn lanes_of<F: Format, const N: usize>(mut x: X, mut f: impl FnMut(usize) -> u64) -> X {
+pub(in crate::exec) fn lanes_of<F: Format, const N: usize>(mut x: X, mut f: impl FnMut(usize) -> u64) -> X {
     for i in 0..N {
         F::Lane::low(f(i)).put(&mut x, i);
     }

@@ -1,20 +1,31 @@
-//! Packed integers: arithmetic, comparison, shifts, packing and shuffling.
+//! Packed integers: arithmetic, comparison, shifts, packing and shuffling, on MMX registers, too.
 
 use super::{Plain, X, plain_op, push, row, source};
 use crate::block::Builder;
 use crate::decode::{Insn, Operand, SseInt as O};
-use crate::exec::{Bound, Unsupported};
+use crate::exec::{Bound, Unsupported, mmx};
 use crate::lanes::{self, Lane};
 use crate::op::access;
 
 pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
-    // A function of destination and source; of a vector and a count; of the source and an order.
+    // A function of destination and source, on XMM or MMX registers; of a vector and a count; of the source and an order.
     macro_rules! two {
-        ($f:expr) => {
-            row!(i, b, MEM128, X, |x, y, _| $f(x, y))
+        ($f:ident $(<$($T:ty),+>)?) => {
+            match i.is_mmx() {
+                true => mmx::row!(i, b, |x, y, _| lanes::$f::<$($($T,)+)? 8>(x, y)),
+                false => row!(i, b, MEM128, X, |x, y, _| lanes::$f::<$($($T,)+)? 16>(x, y)),
+            }
         };
     }
     macro_rules! shift {
+        ($f:ident<$T:ty>) => {
+            match i.is_mmx() {
+                true => mmx::row!(i, b, |x, count, _| lanes::$f::<$T, 8>(x, u64::at(&count, 0))),
+                false => bytes!(lanes::$f::<$T, 16>),
+            }
+        };
+    }
+    macro_rules! bytes {
         ($f:expr) => {{
             struct Row;
             impl Plain for Row {
@@ -33,65 +44,65 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         };
     }
     match op {
-        O::Paddb => two!(lanes::add::<u8, 16>),
-        O::Paddw => two!(lanes::add::<u16, 16>),
-        O::Paddd => two!(lanes::add::<u32, 16>),
-        O::Paddq => two!(lanes::add::<u64, 16>),
-        O::Psubb => two!(lanes::sub::<u8, 16>),
-        O::Psubw => two!(lanes::sub::<u16, 16>),
-        O::Psubd => two!(lanes::sub::<u32, 16>),
-        O::Psubq => two!(lanes::sub::<u64, 16>),
-        O::Paddsb => two!(lanes::add_signed_saturating::<u8, 16>),
-        O::Paddsw => two!(lanes::add_signed_saturating::<u16, 16>),
-        O::Paddusb => two!(lanes::add_unsigned_saturating::<u8, 16>),
-        O::Paddusw => two!(lanes::add_unsigned_saturating::<u16, 16>),
-        O::Psubsb => two!(lanes::sub_signed_saturating::<u8, 16>),
-        O::Psubsw => two!(lanes::sub_signed_saturating::<u16, 16>),
-        O::Psubusb => two!(lanes::sub_unsigned_saturating::<u8, 16>),
-        O::Psubusw => two!(lanes::sub_unsigned_saturating::<u16, 16>),
-        O::Pmullw => two!(lanes::mul_low::<u16, 16>),
-        O::Pmulhw => two!(lanes::mul_high_signed::<u16, 16>),
-        O::Pmulhuw => two!(lanes::mul_high_unsigned::<u16, 16>),
-        O::Pmuludq => two!(lanes::mul_even),
-        O::Pmaddwd => two!(lanes::mul_add_pairs),
-        O::Psadbw => two!(lanes::sum_of_differences),
-        O::Pavgb => two!(lanes::average::<u8, 16>),
-        O::Pavgw => two!(lanes::average::<u16, 16>),
-        O::Pminub => two!(lanes::min_unsigned::<u8, 16>),
-        O::Pmaxub => two!(lanes::max_unsigned::<u8, 16>),
-        O::Pminsw => two!(lanes::min_signed::<u16, 16>),
-        O::Pmaxsw => two!(lanes::max_signed::<u16, 16>),
-        O::Pcmpeqb => two!(lanes::equal::<u8, 16>),
-        O::Pcmpeqw => two!(lanes::equal::<u16, 16>),
-        O::Pcmpeqd => two!(lanes::equal::<u32, 16>),
-        O::Pcmpgtb => two!(lanes::greater::<u8, 16>),
-        O::Pcmpgtw => two!(lanes::greater::<u16, 16>),
-        O::Pcmpgtd => two!(lanes::greater::<u32, 16>),
-        O::Pand => two!(lanes::and),
-        O::Pandn => two!(lanes::and_not),
-        O::Por => two!(lanes::or),
-        O::Pxor => two!(lanes::xor),
-        O::Psllw => shift!(lanes::shift_left::<u16, 16>),
-        O::Pslld => shift!(lanes::shift_left::<u32, 16>),
-        O::Psllq => shift!(lanes::shift_left::<u64, 16>),
-        O::Psrlw => shift!(lanes::shift_right::<u16, 16>),
-        O::Psrld => shift!(lanes::shift_right::<u32, 16>),
-        O::Psrlq => shift!(lanes::shift_right::<u64, 16>),
-        O::Psraw => shift!(lanes::shift_right_signed::<u16, 16>),
-        O::Psrad => shift!(lanes::shift_right_signed::<u32, 16>),
-        O::Pslldq => shift!(lanes::bytes_left),
-        O::Psrldq => shift!(lanes::bytes_right),
-        O::Punpcklbw => two!(lanes::interleave_low::<u8, 16>),
-        O::Punpcklwd => two!(lanes::interleave_low::<u16, 16>),
-        O::Punpckldq => two!(lanes::interleave_low::<u32, 16>),
-        O::Punpcklqdq => two!(lanes::interleave_low::<u64, 16>),
-        O::Punpckhbw => two!(lanes::interleave_high::<u8, 16>),
-        O::Punpckhwd => two!(lanes::interleave_high::<u16, 16>),
-        O::Punpckhdq => two!(lanes::interleave_high::<u32, 16>),
-        O::Punpckhqdq => two!(lanes::interleave_high::<u64, 16>),
-        O::Packsswb => two!(lanes::pack_signed::<u16, u8, 16>),
-        O::Packssdw => two!(lanes::pack_signed::<u32, u16, 16>),
-        O::Packuswb => two!(lanes::pack_unsigned::<u16, u8, 16>),
+        O::Paddb => two!(add<u8>),
+        O::Paddw => two!(add<u16>),
+        O::Paddd => two!(add<u32>),
+        O::Paddq => two!(add<u64>),
+        O::Psubb => two!(sub<u8>),
+        O::Psubw => two!(sub<u16>),
+        O::Psubd => two!(sub<u32>),
+        O::Psubq => two!(sub<u64>),
+        O::Paddsb => two!(add_signed_saturating<u8>),
+        O::Paddsw => two!(add_signed_saturating<u16>),
+        O::Paddusb => two!(add_unsigned_saturating<u8>),
+        O::Paddusw => two!(add_unsigned_saturating<u16>),
+        O::Psubsb => two!(sub_signed_saturating<u8>),
+        O::Psubsw => two!(sub_signed_saturating<u16>),
+        O::Psubusb => two!(sub_unsigned_saturating<u8>),
+        O::Psubusw => two!(sub_unsigned_saturating<u16>),
+        O::Pmullw => two!(mul_low<u16>),
+        O::Pmulhw => two!(mul_high_signed<u16>),
+        O::Pmulhuw => two!(mul_high_unsigned<u16>),
+        O::Pmuludq => two!(mul_even),
+        O::Pmaddwd => two!(mul_add_pairs),
+        O::Psadbw => two!(sum_of_differences),
+        O::Pavgb => two!(average<u8>),
+        O::Pavgw => two!(average<u16>),
+        O::Pminub => two!(min_unsigned<u8>),
+        O::Pmaxub => two!(max_unsigned<u8>),
+        O::Pminsw => two!(min_signed<u16>),
+        O::Pmaxsw => two!(max_signed<u16>),
+        O::Pcmpeqb => two!(equal<u8>),
+        O::Pcmpeqw => two!(equal<u16>),
+        O::Pcmpeqd => two!(equal<u32>),
+        O::Pcmpgtb => two!(greater<u8>),
+        O::Pcmpgtw => two!(greater<u16>),
+        O::Pcmpgtd => two!(greater<u32>),
+        O::Pand => two!(and),
+        O::Pandn => two!(and_not),
+        O::Por => two!(or),
+        O::Pxor => two!(xor),
+        O::Psllw => shift!(shift_left<u16>),
+        O::Pslld => shift!(shift_left<u32>),
+        O::Psllq => shift!(shift_left<u64>),
+        O::Psrlw => shift!(shift_right<u16>),
+        O::Psrld => shift!(shift_right<u32>),
+        O::Psrlq => shift!(shift_right<u64>),
+        O::Psraw => shift!(shift_right_signed<u16>),
+        O::Psrad => shift!(shift_right_signed<u32>),
+        O::Pslldq => bytes!(lanes::bytes_left),
+        O::Psrldq => bytes!(lanes::bytes_right),
+        O::Punpcklbw => two!(interleave_low<u8>),
+        O::Punpcklwd => two!(interleave_low<u16>),
+        O::Punpckldq => two!(interleave_low<u32>),
+        O::Punpcklqdq => two!(interleave_low<u64>),
+        O::Punpckhbw => two!(interleave_high<u8>),
+        O::Punpckhwd => two!(interleave_high<u16>),
+        O::Punpckhdq => two!(interleave_high<u32>),
+        O::Punpckhqdq => two!(interleave_high<u64>),
+        O::Packsswb => two!(pack_signed<u16, u8>),
+        O::Packssdw => two!(pack_signed<u32, u16>),
+        O::Packuswb => two!(pack_unsigned<u16, u8>),
         O::Pshufd => order!(lanes::shuffle),
         O::Pshuflw => order!(lanes::shuffle_low::<16>),
         O::Pshufhw => order!(lanes::shuffle_high),

@@ -1,10 +1,10 @@
-//! Packed integers of SSSE3 and SSE4.
+//! Packed integers of SSSE3 and SSE4; those of SSSE3 on MMX registers, too.
 
 use super::{X, heavy_row, masked_row, row};
 use crate::block::Builder;
 use crate::cpu::flags::{CF, Lazy, ZF};
 use crate::decode::{Insn, SseInt4 as O};
-use crate::exec::Bound;
+use crate::exec::{Bound, mmx};
 use crate::lanes::{self, horizontal, select};
 
 pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
@@ -12,6 +12,23 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     macro_rules! two {
         ($f:expr) => {
             row!(i, b, MEM128, X, |x, y, _| $f(x, y))
+        };
+    }
+    // On XMM or MMX registers.
+    macro_rules! both {
+        ($module:ident::$f:ident $(<$($T:ty),+>)?) => {
+            match i.is_mmx() {
+                true => mmx::row!(i, b, |x, y, _| $module::$f::<$($($T,)+)? 8>(x, y)),
+                false => two!($module::$f::<$($($T,)+)? 16>),
+            }
+        };
+    }
+    macro_rules! alone {
+        ($module:ident::$f:ident<$T:ty>) => {
+            match i.is_mmx() {
+                true => mmx::row!(i, b, |_, y, _| $module::$f::<$T, 8>(y)),
+                false => one!(MEM128, $module::$f::<$T, 16>),
+            }
         };
     }
     macro_rules! one {
@@ -25,22 +42,23 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         };
     }
     match op {
-        O::Pshufb => two!(select::shuffle_bytes::<16>),
+        O::Pshufb => both!(select::shuffle_bytes),
+        O::Palignr if i.is_mmx() => mmx::row!(i, b, |x, y, by| select::align_right::<8>(x, y, by)),
         O::Palignr => three!(select::align_right::<16>),
-        O::Phaddw => two!(horizontal::add::<u16, 16>),
-        O::Phaddd => two!(horizontal::add::<u32, 16>),
-        O::Phaddsw => two!(horizontal::add_saturating::<16>),
-        O::Phsubw => two!(horizontal::sub::<u16, 16>),
-        O::Phsubd => two!(horizontal::sub::<u32, 16>),
-        O::Phsubsw => two!(horizontal::sub_saturating::<16>),
-        O::Pmaddubsw => two!(horizontal::mul_add_bytes::<16>),
-        O::Pmulhrsw => two!(select::mul_high_rounded::<16>),
-        O::Psignb => two!(select::with_sign::<u8, 16>),
-        O::Psignw => two!(select::with_sign::<u16, 16>),
-        O::Psignd => two!(select::with_sign::<u32, 16>),
-        O::Pabsb => one!(MEM128, select::absolute::<u8, 16>),
-        O::Pabsw => one!(MEM128, select::absolute::<u16, 16>),
-        O::Pabsd => one!(MEM128, select::absolute::<u32, 16>),
+        O::Phaddw => both!(horizontal::add<u16>),
+        O::Phaddd => both!(horizontal::add<u32>),
+        O::Phaddsw => both!(horizontal::add_saturating),
+        O::Phsubw => both!(horizontal::sub<u16>),
+        O::Phsubd => both!(horizontal::sub<u32>),
+        O::Phsubsw => both!(horizontal::sub_saturating),
+        O::Pmaddubsw => both!(horizontal::mul_add_bytes),
+        O::Pmulhrsw => both!(select::mul_high_rounded),
+        O::Psignb => both!(select::with_sign<u8>),
+        O::Psignw => both!(select::with_sign<u16>),
+        O::Psignd => both!(select::with_sign<u32>),
+        O::Pabsb => alone!(select::absolute<u8>),
+        O::Pabsw => alone!(select::absolute<u16>),
+        O::Pabsd => alone!(select::absolute<u32>),
         O::Pmuldq => two!(select::mul_even_signed::<16>),
         O::Pmulld => two!(lanes::mul_low::<u32, 16>),
         O::Pcmpeqq => two!(lanes::equal::<u64, 16>),

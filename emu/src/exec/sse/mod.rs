@@ -107,14 +107,14 @@ trait Float {
 /// # Safety
 /// `cpu` is live.
 #[inline(always)]
-unsafe fn xmm(cpu: *mut Cpu, n: u8) -> *mut X {
+pub(super) unsafe fn xmm(cpu: *mut Cpu, n: u8) -> *mut X {
     // SAFETY: there are 16 registers of 16 bytes.
     unsafe { (&raw mut (*cpu).xmm).cast::<X>().add(usize::from(n & 15)) }
 }
 
 /// A value in the lowest lane, zeros above.
 #[inline(always)]
-fn low<T: Lane>(value: T) -> X {
+pub(super) fn low<T: Lane>(value: T) -> X {
     let mut out = [0; 16];
     value.put(&mut out, 0);
     out
@@ -228,7 +228,7 @@ unsafe fn run<O: Float>(cpu: *mut Cpu, op: *const Op, b: u128) -> bool {
 
 #[cold]
 #[inline(never)]
-unsafe fn float_fault(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+pub(super) unsafe fn float_fault(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: a handler's tail.
     unsafe {
         if (*cpu).cr4 & cr4::OSXMMEXCPT != 0 { simd_exception(cpu, op, budget) } else { undefined(cpu, op, budget) }
@@ -257,7 +257,7 @@ unsafe fn unavailable(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     }
 }
 
-fn guard(b: &mut Builder) {
+pub(super) fn guard(b: &mut Builder) {
     if b.first_sse() {
         b.push(Op { f: guard_op, ..Builder::blank() });
     }
