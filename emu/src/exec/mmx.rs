@@ -306,7 +306,8 @@ unsafe fn from_integers_op<C: FromIntegers, const MEMORY: bool>(cpu: *mut Cpu, o
         if !MEMORY && is_blocked(cpu) {
             return blocked(cpu, op, budget);
         }
-        let b = if MEMORY { read!(u64, cpu, op, budget, ea(cpu, op)) } else { u64::from_le_bytes(mm(&*cpu, (*op).src)) };
+        let b =
+            if MEMORY { read!(u64, cpu, op, budget, ea(cpu, op)) } else { u64::from_le_bytes(mm(&*cpu, (*op).src)) };
         if !MEMORY {
             (*cpu).fpu.enter_mmx();
         }

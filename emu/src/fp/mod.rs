@@ -9,9 +9,9 @@ mod arith;
 mod compare;
 mod convert;
 pub(crate) mod parts;
-pub(crate) mod x80;
 #[cfg(test)]
 mod tests;
+pub(crate) mod x80;
 
 pub(crate) use approx::{reciprocal, reciprocal_sqrt};
 pub(crate) use arith::{add, div, mul, sqrt, sub};

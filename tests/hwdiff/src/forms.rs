@@ -201,5 +201,8 @@ fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {
 /// A modr/m operand that is a register or memory.
 #[must_use]
 pub fn is_register_or_memory(kind: &Kind) -> bool {
-    matches!(kind, Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem | Kind::r64_or_mem | Kind::xmm_or_mem | Kind::mm_or_mem)
+    matches!(
+        kind,
+        Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem | Kind::r64_or_mem | Kind::xmm_or_mem | Kind::mm_or_mem
+    )
 }

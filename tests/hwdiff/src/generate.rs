@@ -295,7 +295,11 @@ impl Draft<'_> {
         let keep_canonical = self.instruction.mnemonic() == Mnemonic::Fxrstor64;
         let content = if x87 && size <= 10 {
             self.x87_operand(size)
-        } else if numbers { self.rng.vector().to_le_bytes()[..size].to_vec() } else { self.rng.bytes(size) };
+        } else if numbers {
+            self.rng.vector().to_le_bytes()[..size].to_vec()
+        } else {
+            self.rng.bytes(size)
+        };
         self.patch(target, &content);
         if keep_canonical {
             // What becomes of other instruction pointers depends on the width of linear addresses.

@@ -248,7 +248,11 @@ pub(crate) fn context(cpu: &Cpu) -> [u8; 4096] {
     }
     page[MXCSR..MXCSR + 4].copy_from_slice(&cpu.mxcsr.to_le_bytes());
     let x87 = &cpu.x87;
-    put(&mut page, FX, [x87.control, x87.status, x87.tags, x87.opcode].iter().rev().fold(0, |w, &v| w << 16 | u64::from(v)));
+    put(
+        &mut page,
+        FX,
+        [x87.control, x87.status, x87.tags, x87.opcode].iter().rev().fold(0, |w, &v| w << 16 | u64::from(v)),
+    );
     put(&mut page, FX + 8, x87.ip);
     put(&mut page, FX + 16, x87.dp);
     put(&mut page, FX + 24, cpu.mxcsr.into());

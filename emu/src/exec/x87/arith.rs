@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-use super::{Load, Register, Source, load_op, push_op, register, register_op, report, underflow};
 use super::{Bound, Integer, Unsupported};
+use super::{Load, Register, Source, load_op, push_op, register, register_op, report, underflow};
 use crate::block::Builder;
 use crate::cpu::Cpu;
 use crate::cpu::flags::{CF, Lazy, PF, ZF};

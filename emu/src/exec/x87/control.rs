@@ -23,15 +23,19 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Fldcw => return push_op(load_control, i, b, access::READ),
         O::Fincstp => return register!(i, b, |cpu, _| turn(&mut cpu.fpu, 1)),
         O::Fdecstp => return register!(i, b, |cpu, _| turn(&mut cpu.fpu, 7)),
-        O::Ffree => return register!(i, b, |cpu, op| {
-            cpu.fpu.free(op.dst);
-            cpu.fpu.status &= !C1;
-        }),
-        O::Ffreep => return register!(i, b, |cpu, op| {
-            cpu.fpu.free(op.dst);
-            cpu.fpu.status &= !C1;
-            cpu.fpu.pop();
-        }),
+        O::Ffree => {
+            return register!(i, b, |cpu, op| {
+                cpu.fpu.free(op.dst);
+                cpu.fpu.status &= !C1;
+            });
+        }
+        O::Ffreep => {
+            return register!(i, b, |cpu, op| {
+                cpu.fpu.free(op.dst);
+                cpu.fpu.status &= !C1;
+                cpu.fpu.pop();
+            });
+        }
         O::Fnop => return register!(i, b, |_, _| ()),
         O::Fneni | O::Fndisi | O::Fnsetpm => slow_handler!(nothing),
         O::Wait => slow_handler!(wait),

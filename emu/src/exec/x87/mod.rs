@@ -81,7 +81,11 @@ unsafe fn is_blocked(cpu: *const Cpu) -> bool {
 unsafe fn blocked(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: a handler's tail.
     unsafe {
-        if (*cpu).cr0 & (cr0::EM | cr0::TS) != 0 { not_available(cpu, op, budget) } else { x87_exception(cpu, op, budget) }
+        if (*cpu).cr0 & (cr0::EM | cr0::TS) != 0 {
+            not_available(cpu, op, budget)
+        } else {
+            x87_exception(cpu, op, budget)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Loads, stores, constants, exchanges and conditional moves.
 
+use super::{Bound, Register};
 use super::{available, load, push_op, push_with, register, register_op, report, report_store, store, underflow};
-use super::{Bound, Register, Unsupported};
 use crate::block::Builder;
 use crate::cpu::Cpu;
 use crate::cpu::fault::Trap;
@@ -60,7 +60,6 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         (O::Fcmovne, _) => cmov::<ZF, false>(i, b),
         (O::Fcmovnbe, _) => cmov::<{ CF | ZF }, false>(i, b),
         (O::Fcmovnu, _) => cmov::<PF, false>(i, b),
-        _ => Err(Unsupported),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::round::{Wide, cut};
-use super::{BIAS, Env, from_int, flag, propagate, propagate_one};
+use super::{BIAS, Env, flag, from_int, propagate, propagate_one};
 use crate::fp::Rounding;
 use crate::fp::parts::shift_jam;
 use crate::state::X80;

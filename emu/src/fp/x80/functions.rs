@@ -106,17 +106,15 @@ const CIRCULAR_TERMS: u64 = 18;
 
 fn sine(x: Wide) -> Wide {
     let square = x.times(x);
-    let series = (1..CIRCULAR_TERMS).rev().fold(Wide::ONE, |sum, n| {
-        Wide::ONE.minus(square.times(sum).over_int(2 * n * (2 * n + 1)))
-    });
+    let series = (1..CIRCULAR_TERMS)
+        .rev()
+        .fold(Wide::ONE, |sum, n| Wide::ONE.minus(square.times(sum).over_int(2 * n * (2 * n + 1))));
     x.times(series)
 }
 
 fn cosine(x: Wide) -> Wide {
     let square = x.times(x);
-    (1..CIRCULAR_TERMS).rev().fold(Wide::ONE, |sum, n| {
-        Wide::ONE.minus(square.times(sum).over_int(2 * n * (2 * n - 1)))
-    })
+    (1..CIRCULAR_TERMS).rev().fold(Wide::ONE, |sum, n| Wide::ONE.minus(square.times(sum).over_int(2 * n * (2 * n - 1))))
 }
 
 /// SDM Vol. 2A, F2XM1: `2^a - 1` for -1 to 1; beyond, `a` itself.

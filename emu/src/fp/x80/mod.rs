@@ -2,13 +2,13 @@
 
 mod arith;
 mod constants;
-mod functions;
-mod wide;
 mod convert;
+mod functions;
 mod remainder;
 pub(crate) mod round;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 pub(crate) use arith::{add, compare, div, divr, extract, mul, round_to_integer, scale, sqrt, sub, subr};
 pub(crate) use constants::{LN_2, LOG2_10, LOG2_E, LOG10_2, PI};
@@ -194,7 +194,13 @@ fn propagate(a: X80, b: X80, env: &mut Env) -> Option<X80> {
         (true, false) => qa,
         (false, _) => qb,
         (true, true) if a_signals == b_signals => larger(),
-        (true, true) => if a_signals { qb } else { qa },
+        (true, true) => {
+            if a_signals {
+                qb
+            } else {
+                qa
+            }
+        }
     })
 }
 

@@ -280,9 +280,28 @@ fn availability_is_checked() {
     // paddd mm0,mm1; cvtpi2ps xmm0,mm1; paddb mm0,[rax]; pinsrw mm0,eax,0; movq [rax],mm0
     let mmx: [&[u8]; 5] =
         [&[0x0f, 0xfe, 0xc1], &[0x0f, 0x2a, 0xc1], &[0x0f, 0xfc, 0], &[0x0f, 0xc4, 0xc0, 0], &[0x0f, 0x7f, 0]];
+    let pending = |c: &mut Cpu| (c.fpu.control, c.fpu.status) = (0x37e, 0x8081);
     for code in mmx {
-        assert_eq!(fault_of(code, DATA, |_| {}), Some(Fault::UD), "{code:x?}");
+        assert_eq!(fault_of(code, DATA, |_| {}), None, "{code:x?}");
+        assert_eq!(fault_of(code, DATA, |c| c.cr0 |= cr0::TS), Some(Fault::NM), "{code:x?}");
+        assert_eq!(fault_of(code, DATA, |c| c.cr0 |= cr0::TS | cr0::EM), Some(Fault::UD), "{code:x?}");
+        assert_eq!(fault_of(code, DATA, pending), Some(Fault::MF), "{code:x?}");
     }
+    // fld1, fadd dword [rax], fstp qword [rax], fld tword [rax], fldcw [rax]
+    let x87: [&[u8]; 5] = [&[0xd9, 0xe8], &[0xd8, 0], &[0xdd, 0x18], &[0xdb, 0x28], &[0xd9, 0x28]];
+    for code in x87 {
+        assert_eq!(fault_of(code, DATA, |_| {}), None, "{code:x?}");
+        assert_eq!(fault_of(code, DATA, |c| c.cr0 |= cr0::TS), Some(Fault::NM), "{code:x?}");
+        assert_eq!(fault_of(code, DATA, |c| c.cr0 |= cr0::EM), Some(Fault::NM), "{code:x?}");
+        assert_eq!(fault_of(code, DATA, pending), Some(Fault::MF), "{code:x?}");
+    }
+    // fnstsw ax, fninit, fnstcw [rax] do not wait; wait looks at MP.
+    for code in [[0xdf, 0xe0], [0xdb, 0xe3], [0xd9, 0x38]] {
+        assert_eq!(fault_of(&code, DATA, pending), None, "{code:x?}");
+    }
+    assert_eq!(fault_of(&[0x9b], 0, pending), Some(Fault::MF));
+    assert_eq!(fault_of(&[0x9b], 0, |c| c.cr0 |= cr0::TS | cr0::MP), Some(Fault::NM));
+    assert_eq!(fault_of(&[0x9b], 0, |c| c.cr0 = c.cr0 & !cr0::MP | cr0::TS), None);
 }
 
 #[test]
