@@ -218,6 +218,7 @@ impl Cpu {
         let unmaps = self.unmaps(phys, data.len());
         self.write_entry(phys, data);
         if unmaps {
+            self.refetch = true;
             self.flush_tlb();
         }
     }
@@ -225,6 +226,7 @@ impl Cpu {
     /// Writes RAM within one page without a look at cached translations; drops decoded code that it hits.
     pub(crate) fn write_entry(&mut self, phys: u64, data: &[u8]) {
         if self.mem.has_code(phys, data.len() as u64) {
+            self.refetch = true;
             self.invalidate_code(phys, data.len() as u64);
         }
         self.mem.write(phys, data);
