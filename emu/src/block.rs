@@ -53,8 +53,14 @@ const EMPTY: Known = Known { rip: 0, key: 0, header: std::ptr::null() };
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        let unknown =
-            Box::new(Header { owner: std::ptr::null_mut(), key: 0, n: NEVER, bytes: 0, insns: 0, second_page: u64::MAX });
+        let unknown = Box::new(Header {
+            owner: std::ptr::null_mut(),
+            key: 0,
+            n: NEVER,
+            bytes: 0,
+            insns: 0,
+            second_page: u64::MAX,
+        });
         Self {
             known: Box::new([EMPTY; KNOWN]),
             by_key: Table::new(),
