@@ -101,7 +101,17 @@ fn record(guest: &Guest, cmdline: &str, clock: ClockMode, input: &str) -> Record
     }
 }
 
-/// Replays to the end, stopping on the way wherever `stops` says; checks everything.
+/// The same machine, made anew from what is saved of it.
+fn moved(machine: &Machine) -> Machine {
+    let mut other = Machine::restore(*machine.config(), &machine.state()).unwrap();
+    for pfn in (0..machine.page_count()).filter(|&pfn| !machine.is_zero_page(pfn)) {
+        other.write_page(pfn, machine.page(pfn));
+    }
+    other
+}
+
+/// Replays to the end, stopping on the way wherever `stops` says, going on in a fresh machine now and then; checks
+/// everything.
 fn replay(
     guest: &Guest,
     cmdline: &str,
@@ -117,7 +127,7 @@ fn replay(
             other => panic!("{other:?}"),
         }
     }
-    let mut console = Vec::new();
+    let (mut console, mut limits) = (Vec::new(), 0);
     loop {
         let limit = stops(machine.position());
         let stop = replayer.step(&mut machine, limit);
@@ -127,7 +137,12 @@ fn replay(
             }
         }
         match stop {
-            ReplayStop::Limit => {}
+            ReplayStop::Limit => {
+                limits += 1;
+                if limits % 16 == 0 {
+                    machine = moved(&machine);
+                }
+            }
             ReplayStop::Off(power) => {
                 assert_eq!(Some(power), recorded.power);
                 break;

@@ -53,8 +53,14 @@ const EMPTY: Known = Known { rip: 0, key: 0, header: std::ptr::null() };
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        let unknown =
-            Box::new(Header { owner: std::ptr::null_mut(), key: 0, n: NEVER, bytes: 0, pad: 0, second_page: u64::MAX });
+        let unknown = Box::new(Header {
+            owner: std::ptr::null_mut(),
+            key: 0,
+            n: NEVER,
+            bytes: 0,
+            insns: 0,
+            second_page: u64::MAX,
+        });
         Self {
             known: Box::new([EMPTY; KNOWN]),
             by_key: Table::new(),
@@ -119,9 +125,18 @@ impl Cache {
         self.by_page.entry((key & !KEY_SINGLE) >> PAGE_BITS).or_default().push(header);
         // SAFETY: just placed.
         let second = unsafe { (*header).second_page };
-        if second != u64::MAX {
+        if second != u64::MAX && second >> PAGE_BITS != (key & !KEY_SINGLE) >> PAGE_BITS {
             self.by_page.entry(second >> PAGE_BITS).or_default().push(header);
         }
+    }
+}
+
+impl Header {
+    /// Where the code is, as (physical address, bytes): the second part, in another page, is empty for most blocks.
+    fn parts(&self) -> [(u64, u64); 2] {
+        let (start, bytes) = (self.key & !KEY_SINGLE, u64::from(self.bytes));
+        let first = bytes.min(0x1000 - (start & PAGE_MASK));
+        [(start, first), (self.second_page, bytes - first)]
     }
 }
 
@@ -146,9 +161,13 @@ impl Cpu {
         if let Some(header) = found {
             // SAFETY: blocks in the table are live.
             let second = unsafe { (*header).second_page };
-            if second != u64::MAX && self.translate_code((rip | PAGE_MASK).wrapping_add(1))? != second {
-                self.drop_block(header);
-                found = None;
+            if second != u64::MAX {
+                let same = self.translate_code((rip | PAGE_MASK).wrapping_add(1))? == second;
+                // SAFETY: as above. The walk may have set an accessed bit in its code.
+                if !same || unsafe { (*header).n } == NEVER {
+                    self.drop_block(header);
+                    found = None;
+                }
             }
         }
         let header = match found {
@@ -186,41 +205,35 @@ impl Cpu {
     fn build(&mut self, rip: u64, phys: u64, key: u64) -> Result<*mut Header, Trap> {
         let room = (0x1000 - (rip & PAGE_MASK)) as usize;
         let mut second_page = u64::MAX;
-        let mut bytes = [0u8; 15];
-        let look = room.min(CODE_BYTES);
-        let mut code = self.mem.slice(phys, look).map_or_else(|| vec![0xff; look], <[u8]>::to_vec);
         let max = if self.single { 1 } else { BLOCK_INSNS_MAX };
+        let code = self.code_bytes(phys, room.min(CODE_BYTES));
         let mut insns = decode::block(&code, max);
-        if insns.is_empty() {
-            // The first instruction may go on in the next page (SDM: a fetch fault there is a fault of it).
-            if room < 15 {
-                let next = self.translate_code((rip | PAGE_MASK).wrapping_add(1));
-                if let Ok(next) = next {
-                    bytes[..room].copy_from_slice(&code);
-                    self.mem.read(next, &mut bytes[room..]);
-                    code = bytes.to_vec();
-                    insns = decode::block(&code, 1);
-                    second_page = next;
-                } else if !decode::invalid_without_more(&code) {
-                    next?;
-                }
-            }
+        if insns.is_empty() && room < 15 && !decode::invalid_without_more(&code) {
+            // The first instruction goes on in the next page (SDM: a fetch fault there is a fault of it).
+            second_page = self.translate_code((rip | PAGE_MASK).wrapping_add(1))?;
+            // Read again: the walk may have set an accessed bit in what is now code.
+            let mut code = self.code_bytes(phys, room);
+            code.extend(self.code_bytes(second_page, 15 - room));
+            insns = decode::block(&code, 1);
             if insns.is_empty() {
-                insns = vec![decode::invalid(&code)];
-                second_page = if insns[0].len as usize > room { second_page } else { u64::MAX };
+                insns.push(decode::invalid(&code));
             }
-        }
-        let crosses = insns.len() == 1 && insns[0].len as usize > room;
-        if !crosses {
-            second_page = u64::MAX;
+            // What was looked at counts, also where a shorter instruction is found invalid.
+            insns[0].len = insns[0].len.max(room as u8 + 1);
+        } else if insns.is_empty() {
+            insns.push(decode::invalid(&code));
         }
         let block = Builder::new(self.single, rip & PAGE_MASK).finish(&mut insns, &mut self.cache.unimplemented);
-        Ok(self.install(&block, phys, key, second_page))
+        Ok(self.install(&block, key, second_page))
     }
 
-    fn install(&mut self, block: &Built, phys: u64, key: u64, second_page: u64) -> *mut Header {
+    /// Code as it is fetched: all ones where there is no RAM.
+    fn code_bytes(&self, phys: u64, length: usize) -> Vec<u8> {
+        self.mem.slice(phys, length).map_or(vec![0xff; length], <[u8]>::to_vec)
+    }
+
+    fn install(&mut self, block: &Built, key: u64, second_page: u64) -> *mut Header {
         let header = self.cache.place(&block.ops, block.links);
-        let length = u64::from(block.bytes);
         // SAFETY: just placed.
         unsafe {
             *header = Header {
@@ -228,14 +241,16 @@ impl Cpu {
                 key,
                 n: i32::from(block.n),
                 bytes: block.bytes,
-                pad: 0,
+                insns: block.n,
                 second_page,
             };
         }
         self.cache.insert(header, key);
-        self.note_code(phys, length.min(0x1000 - (phys & PAGE_MASK)));
-        if second_page != u64::MAX {
-            self.note_code(second_page, length - (0x1000 - (phys & PAGE_MASK)));
+        // SAFETY: just placed.
+        for (start, length) in unsafe { (*header).parts() } {
+            if length > 0 {
+                self.note_code(start, length);
+            }
         }
         header
     }
@@ -265,23 +280,19 @@ impl Cpu {
         self.mem.clear_code(page);
         blocks.retain(|&header| {
             // SAFETY: as in `drop_block`.
-            let (start, bytes, second, n) = unsafe {
-                ((*header).key & !KEY_SINGLE, u64::from((*header).bytes), (*header).second_page, (*header).n)
-            };
+            let (n, parts) = unsafe { ((*header).n, (*header).parts()) };
             if n == NEVER {
                 return false;
             }
-            // A block that crosses is listed under both pages; here only its part in `page` counts.
-            let (start, end) = if second >> PAGE_BITS == page {
-                (second, second + bytes - (0x1000 - (start & PAGE_MASK)))
-            } else {
-                (start, (start + bytes).min((page + 1) << PAGE_BITS))
-            };
-            let hit = start < to && from < end;
+            // A block that crosses is listed under both pages (which may be one); only what is in `page` counts.
+            let here = parts.into_iter().filter(|&(start, length)| length > 0 && start >> PAGE_BITS == page);
+            let hit = here.clone().any(|(start, length)| start < to && from < start + length);
             if hit {
                 self.drop_block(header);
             } else {
-                self.mem.add_code(start, end - start);
+                for (start, length) in here {
+                    self.mem.add_code(start, length);
+                }
             }
             !hit
         });
@@ -422,7 +433,7 @@ impl Builder {
                 // finds a non-null owner); the others are looked up each time.
                 let same_page = (self.start as i64 + delta[side]) >> PAGE_BITS == 0 && !self.single;
                 let owner = if same_page { std::ptr::NonNull::dangling().as_ptr() } else { std::ptr::null_mut() };
-                let stub = Header { owner, key: 0, n: NEVER, bytes: 0, pad: 0, second_page: u64::MAX };
+                let stub = Header { owner, key: 0, n: NEVER, bytes: 0, insns: 0, second_page: u64::MAX };
                 links.add(1 + side).cast::<Header>().write(stub);
             }
         }

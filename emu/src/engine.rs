@@ -169,7 +169,7 @@ pub(crate) unsafe fn leave_before(cpu: *mut Cpu, op: *const Op, budget: i64) -> 
     // SAFETY: `op` is in a block.
     unsafe {
         let header = Op::header(op);
-        let budget = budget + i64::from((*header).n) - i64::from((*op).idx);
+        let budget = budget + i64::from((*header).insns) - i64::from((*op).idx);
         (*cpu).rip = (*cpu).rip.wrapping_add(u64::from((*op).off));
         leave!(cpu, budget)
     }
@@ -257,7 +257,7 @@ pub(crate) unsafe fn run_body(cpu: *mut Cpu, op: *const Op, budget: i64, body: B
     // SAFETY: `op` is in a block; no other reference to the CPU is live in a handler.
     unsafe {
         let c = &mut *cpu;
-        let left = budget + i64::from((*Op::header(op)).n) - i64::from((*op).idx);
+        let left = budget + i64::from((*Op::header(op)).insns) - i64::from((*op).idx);
         c.retired = c.limit.wrapping_sub(left as u64);
         let at = c.rip.wrapping_add(u64::from((*op).off));
         c.rip = at.wrapping_add(u64::from((*op).len));

@@ -93,7 +93,8 @@ pub enum Until {
     /// Stop at the first position that is not below this one.
     Exactly(Position),
     /// Stop at the first convenient instruction boundary not beyond this count (cheaper: no
-    /// single-stepping over the last block). The position after the stop is exact all the same.
+    /// single-stepping over the last block), or after many steps that retire nothing. The position after the stop is
+    /// exact all the same.
     About(u64),
 }
 

@@ -18,6 +18,8 @@ use crate::{ClockMode, Position};
 
 /// REP iterations in one go, after which the run loop looks at its limit again.
 const REP_ITERATIONS_MAX: u64 = 1 << 16;
+/// Steps that retire nothing in one run that need not be exact.
+const IDLE_STEPS_MAX: u32 = 64;
 /// Instructions in one go: a budget must not reach `NEVER`, or a block that must not be entered would fit it.
 const GO_MAX: u64 = 1 << 30;
 const _: () = assert!(GO_MAX < NEVER as u64);
@@ -84,6 +86,7 @@ impl Machine {
             command_line: command_line.as_bytes(),
         };
         hand_off::build(&info, &mut write)?;
+        self.cpu.flush_code();
         let state = CpuState::handed_off(elf.entry);
         self.cpu.set_state(&state);
         Ok(())
@@ -161,9 +164,9 @@ impl Machine {
                 cpu.bus.advance(now);
             }
             Input::Console { client, seq, bytes } => {
-                let last = cpu.clients.entry(*client).or_insert(0);
-                if *seq == *last + 1 {
-                    *last = *seq;
+                let last = cpu.clients.get(client).copied().unwrap_or(0);
+                if last.checked_add(1) == Some(*seq) {
+                    cpu.clients.insert(*client, *seq);
                     cpu.bus.uart.receive(bytes);
                     cpu.bus.update_lines();
                 }
@@ -183,6 +186,7 @@ impl Machine {
     }
 
     fn run_until(&mut self, until: Until) -> Stop {
+        let (mut retired, mut idle) = (self.cpu.retired, 0);
         loop {
             let cpu = &mut *self.cpu;
             if let Some(power) = cpu.bus.power {
@@ -197,6 +201,12 @@ impl Machine {
             }
             if let ControlFlow::Break(stop) = self.step(until) {
                 return stop;
+            }
+            idle = if self.cpu.retired == retired { idle + 1 } else { 0 };
+            retired = self.cpu.retired;
+            // A guest may fault in its fault handler for ever; its owner wants to hear of it all the same.
+            if idle >= IDLE_STEPS_MAX && matches!(until, Until::About(_)) && self.cpu.bus.power.is_none() {
+                return Stop::Limit;
             }
         }
     }
@@ -245,7 +255,8 @@ impl Machine {
     /// Runs instructions up to the count `limit`.
     fn execute(&mut self, limit: u64, exact: bool, until: Until) -> ControlFlow<Stop> {
         let cpu = &mut *self.cpu;
-        cpu.rep_limit = cpu.rep + REP_ITERATIONS_MAX;
+        // After one iteration of a REP the shadow of a STI is over, and an interrupt may come.
+        cpu.rep_limit = cpu.rep + if cpu.shadow { 1 } else { REP_ITERATIONS_MAX };
         // Inside a REP, or with something else pending on the next instruction: that one alone.
         if cpu.rep > 0 || cpu.retired >= limit || cpu.shadow || cpu.rflags & flags::TF != 0 {
             if let Until::Exactly(p) = until

@@ -69,7 +69,8 @@ pub(crate) struct Header {
     pub(crate) n: i32,
     /// Bytes of guest code.
     pub(crate) bytes: u16,
-    pub(crate) pad: u16,
+    /// Guest instructions in the block, also when it must not be entered any more.
+    pub(crate) insns: u16,
     /// Physical page of the second part of an instruction that crosses a page, else `u64::MAX`.
     pub(crate) second_page: u64,
 }

@@ -117,6 +117,8 @@ pub(crate) struct Cpu {
     /// REP iterations since the last retirement, and how many it may reach in this go.
     pub(crate) rep: u64,
     pub(crate) rep_limit: u64,
+    /// Decoded code or a table entry in use was written: what runs must be fetched anew.
+    pub(crate) refetch: bool,
     /// The door asked to stop.
     pub(crate) door_break: bool,
     /// Running a block of one instruction, all flags live.

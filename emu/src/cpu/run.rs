@@ -52,6 +52,7 @@ impl Cpu {
             retired: 0,
             rep: 0,
             rep_limit: 0,
+            refetch: false,
             door_break: false,
             single: false,
             key_count: 0,

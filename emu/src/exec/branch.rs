@@ -145,9 +145,10 @@ unsafe fn call_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     unsafe {
         let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
         match (*cpu).prepare(sp, access::WRITE | access::STACK | 3) {
-            Prepared::Ready => go!(cpu, op, budget),
+            // Not an indirect one: its target may be in the table entry that has just been marked.
+            Prepared::Ready if (*op).aux != INDIRECT => go!(cpu, op, budget),
             Prepared::Leave => return leave_before(cpu, op, budget),
-            Prepared::Bounce => {}
+            Prepared::Ready | Prepared::Bounce => {}
         }
         let back = (*cpu).rip.wrapping_add((*op).imm);
         if !(*cpu).store_stack(sp, back) {

@@ -1,7 +1,9 @@
 //! MOVS CMPS STOS LODS SCAS INS OUTS, with REP (SDM Vol. 2B, REP).
 //!
 //! A step does at least one iteration or faults having done none. A REP that stops in the middle leaves its registers
-//! at the iterations done. `Cpu::rep` counts them, so that each has a position of its own.
+//! at the iterations done. `Cpu::rep` counts them, so that each has a position of its own. Whatever the run loop would do
+//! in the middle of a REP it must do whether or not the machine is told to stop there: so a REP goes back to it by itself
+//! after an iteration that may give it something to do, and is fetched anew after one that may have changed it.
 
 use super::system::operands;
 use super::{Bound, push_slow};
@@ -73,6 +75,7 @@ fn repeat(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
 }
 
 fn iterate(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
+    cpu.refetch = false;
     // Silicon zero-extends ECX even if nothing is done.
     cpu.gpr[RCX] = masked(op, cpu.gpr[RCX]);
     loop {
@@ -80,7 +83,7 @@ fn iterate(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
         if count == 0 {
             break;
         }
-        if cpu.rep >= cpu.rep_limit || cpu.door_break {
+        if cpu.rep >= cpu.rep_limit || cpu.door_break || cpu.refetch {
             return Err(Trap::Rep);
         }
         let done = step(cpu, op, count.min(cpu.rep_limit - cpu.rep))?;
@@ -294,8 +297,14 @@ fn cmps_step<T: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> 
     Ok(done)
 }
 
+/// A port may raise or let through an interrupt: the run loop must look after each iteration.
+fn one_at_a_time(cpu: &mut Cpu) {
+    cpu.rep_limit = cpu.rep_limit.min(cpu.rep + 1);
+}
+
 /// INS: the destination is checked before the port is read, which may have an effect.
 fn ins(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    one_at_a_time(cpu);
     repeat(cpu, op, |cpu, op, _| {
         let (port, to, bytes) = (cpu.gpr[RDX] as u16, destination(cpu, op), 1 << op.scale);
         cpu.check_port(port, bytes)?;
@@ -308,6 +317,7 @@ fn ins(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn outs(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    one_at_a_time(cpu);
     repeat(cpu, op, |cpu, op, _| {
         let (port, from, bytes) = (cpu.gpr[RDX] as u16, source(cpu, op), 1 << op.scale);
         cpu.check_port(port, bytes)?;

@@ -67,6 +67,12 @@ impl Cpu {
         if self.cr0 & cr0::PG == 0 { Some(addr) } else { self.walk(addr).ok().map(|w| w.phys) }
     }
 
+    /// Whether an access at `addr` would change decoded code by marking table entries; changes nothing.
+    pub(super) fn marks_code(&self, addr: u64, access: Access) -> bool {
+        let paging = self.cr0 & cr0::PG != 0;
+        paging && self.walk(addr).is_ok_and(|walk| walk.to_mark(access).any(|(at, _)| self.mem.has_code(at, 8)))
+    }
+
     fn access_error(&self, access: Access, user: bool) -> u32 {
         let fetch = access == Access::Execute && self.msr.efer & efer::NXE != 0;
         u32::from(access == Access::Write) * error::WR + u32::from(user) * error::US + u32::from(fetch) * error::ID
@@ -119,13 +125,11 @@ impl Cpu {
     /// an entry from which something may be cached flushes it. So the TLB is transparent, and what a machine does is a
     /// function of its state alone (ARCHITECTURE.md, "The TLB cannot be seen").
     fn mark_used(&mut self, walk: &Walk, access: Access) {
-        for (level, &(at, entry)) in walk.entries.iter().enumerate().skip(walk.leaf) {
-            let dirty = if level == walk.leaf && access == Access::Write { pte::D } else { 0 };
-            let wanted = entry | pte::A | dirty;
-            if wanted != entry {
-                // More is allowed than before: what is cached stays true.
-                self.write_entry(at, &wanted.to_le_bytes());
-            }
+        for (at, wanted) in walk.to_mark(access) {
+            // More is allowed than before: what is cached stays true.
+            self.write_entry(at, &wanted.to_le_bytes());
+        }
+        for &(at, _) in &walk.entries[walk.leaf..] {
             if self.mem.add_table(at) {
                 for tlb in &mut self.tlbs {
                     tlb.protect(at & !PAGE_MASK);
@@ -144,4 +148,16 @@ struct Walk {
     leaf: usize,
     /// (physical address, value) of the entry at each level.
     entries: [(u64, u64); 4],
+}
+
+impl Walk {
+    /// The entries that an access must mark, as (physical address, new value).
+    fn to_mark(&self, access: Access) -> impl Iterator<Item = (u64, u64)> {
+        let entries = self.entries.iter().enumerate().skip(self.leaf);
+        entries.filter_map(move |(level, &(at, entry))| {
+            let dirty = if level == self.leaf && access == Access::Write { pte::D } else { 0 };
+            let wanted = entry | pte::A | dirty;
+            (wanted != entry).then_some((at, wanted))
+        })
+    }
 }

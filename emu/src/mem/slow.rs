@@ -102,6 +102,10 @@ impl Cpu {
     pub(crate) fn prepare(&mut self, addr: u64, code: u8) -> Prepared {
         let size = 1u64 << (code & access::LOG);
         let kind = if code & access::WRITE != 0 { Access::Write } else { Access::Read };
+        if !self.single && self.must_be_alone(addr, size, kind) {
+            self.exit = Exit::Single;
+            return Prepared::Leave;
+        }
         let parts = match self.locate(addr, size, kind, self.user, code & access::STACK != 0) {
             Ok(parts) => parts,
             Err(trap) => {
@@ -117,15 +121,20 @@ impl Cpu {
                 return Prepared::Ready;
             }
         }
-        let hits = |&(phys, length): &(u64, usize)| {
-            length > 0 && (self.mem.has_code(phys, length as u64) || self.unmaps(phys, length))
-        };
-        if kind == Access::Write && !self.single && [parts.first, parts.second].iter().any(hits) {
-            self.exit = Exit::Single;
-            return Prepared::Leave;
-        }
         self.parts = parts;
         Prepared::Bounce
+    }
+
+    /// Whether an access would write to decoded code or change the mapping. That is found out before anything is marked: the
+    /// instruction will run again from its start, and may look at what would be marked.
+    fn must_be_alone(&self, addr: u64, size: u64, kind: Access) -> bool {
+        let hits = |addr: u64, length: u64| {
+            let phys = if kind == Access::Write { self.translate_quietly(addr) } else { None };
+            let written = |phys| self.mem.has_code(phys, length) || self.unmaps(phys, length as usize);
+            phys.is_some_and(written) || self.marks_code(addr, kind)
+        };
+        let room = 0x1000 - (addr & PAGE_MASK);
+        hits(addr, size.min(room)) || size > room && hits(addr.wrapping_add(room), size - room)
     }
 
     fn fill(&mut self, addr: u64, phys: u64, kind: Access) {
@@ -218,6 +227,7 @@ impl Cpu {
         let unmaps = self.unmaps(phys, data.len());
         self.write_entry(phys, data);
         if unmaps {
+            self.refetch = true;
             self.flush_tlb();
         }
     }
@@ -225,6 +235,7 @@ impl Cpu {
     /// Writes RAM within one page without a look at cached translations; drops decoded code that it hits.
     pub(crate) fn write_entry(&mut self, phys: u64, data: &[u8]) {
         if self.mem.has_code(phys, data.len() as u64) {
+            self.refetch = true;
             self.invalidate_code(phys, data.len() as u64);
         }
         self.mem.write(phys, data);
