@@ -1,7 +1,7 @@
 //! Guests that mean harm: whatever they do, nothing panics, a run comes back, and stops, digests and moves to a fresh machine
 //! on the way cannot be seen.
 
-#![allow(clippy::unwrap_used, reason = "a test panics when it fails")]
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test panics when it fails")]
 
 use std::ops::ControlFlow;
 
