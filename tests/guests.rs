@@ -175,7 +175,7 @@ fn every_guest(clock: ClockMode) {
         let mut bits = 1;
         replay(guest, cmdline, clock, &recorded, |at| {
             let bits = next_bits(&mut bits);
-            Until::Exactly(Position { retired: at.retired + (bits >> 44), rep: bits >> 33 & 1 })
+            Until::Exactly(Position { retired: at.retired + (bits >> 44), steps: bits >> 33 & 1 })
         });
     }
 }

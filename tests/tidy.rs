@@ -46,16 +46,19 @@ fn files_have_a_bearable_length() {
 
 #[test]
 fn nothing_is_left_to_be_done() {
-    let marks = ["FIXME", "XXX", "todo!", "unimplemented!", "dbg!", "TODO"];
+    // In two halves, so that this file holds none of them.
+    let marks = [("FIX", "ME"), ("XX", "X"), ("todo", "!"), ("unimplemented", "!"), ("dbg", "!"), ("TO", "DO")];
+    let marks = marks.map(|(a, b)| format!("{a}{b}"));
     let found = complaints(|path, line| {
-        !path.ends_with(".toml") && marks.iter().any(|mark| line.contains(mark)) && !line.contains("0x")
+        !path.ends_with(".toml") && marks.iter().any(|mark| line.contains(mark.as_str())) && !line.contains("0x")
     });
     assert_eq!(found, Vec::<String>::new());
 }
 
 #[test]
 fn no_path_of_a_developers_host() {
-    let paths = ["/home/", "/Users/", "/root/", "/tmp/", "/work/", "C:\\Users"];
+    let roots = ["home", "Users", "root", "tmp", "work"];
+    let paths: Vec<_> = roots.iter().map(|root| format!("/{root}/")).chain(["C:\\Users".into()]).collect();
     let found = complaints(|_, line| paths.iter().any(|path| line.contains(path)));
     assert_eq!(found, Vec::<String>::new());
 }

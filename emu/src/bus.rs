@@ -73,7 +73,7 @@ fn is_timed(port: u16) -> bool {
 impl Cpu {
     /// Where the instruction in progress is.
     pub(crate) fn position(&self) -> Position {
-        Position { retired: self.retired, rep: self.rep }
+        Position { retired: self.retired, steps: self.steps }
     }
 
     /// Asks the door.

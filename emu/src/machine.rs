@@ -242,7 +242,7 @@ impl Machine {
             let due = cpu.bus.clock.retired_at(ns);
             if due <= cpu.retired {
                 cpu.bus.advance(cpu.bus.clock.at(ClockMode::Derived, cpu.retired));
-                cpu.rep += 1;
+                cpu.steps += 1;
                 return ControlFlow::Continue(());
             }
             if due < limit {
@@ -256,13 +256,13 @@ impl Machine {
     fn execute(&mut self, limit: u64, exact: bool, until: Until) -> ControlFlow<Stop> {
         let cpu = &mut *self.cpu;
         // After one iteration of a REP the shadow of a STI is over, and an interrupt may come.
-        cpu.rep_limit = cpu.rep + if cpu.shadow { 1 } else { REP_ITERATIONS_MAX };
+        cpu.steps_limit = cpu.steps + if cpu.shadow { 1 } else { REP_ITERATIONS_MAX };
         // Inside a REP, or with something else pending on the next instruction: that one alone.
-        if cpu.rep > 0 || cpu.retired >= limit || cpu.shadow || cpu.rflags & flags::TF != 0 {
+        if cpu.steps > 0 || cpu.retired >= limit || cpu.shadow || cpu.rflags & flags::TF != 0 {
             if let Until::Exactly(p) = until
                 && p.retired == cpu.retired
             {
-                cpu.rep_limit = cpu.rep_limit.min(p.rep);
+                cpu.steps_limit = cpu.steps_limit.min(p.steps);
             }
             return stop_of(cpu.run_single());
         }
@@ -398,7 +398,7 @@ impl Machine {
     /// Puts everything but RAM into `state`.
     pub fn set_state(&mut self, state: &MachineState) {
         let cpu = &mut *self.cpu;
-        (cpu.retired, cpu.rep) = (state.position.retired, state.position.rep);
+        (cpu.retired, cpu.steps) = (state.position.retired, state.position.steps);
         cpu.clients = state.clients.clone();
         cpu.switch_off = state.switch_off;
         cpu.bus = Bus {

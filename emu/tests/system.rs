@@ -112,9 +112,9 @@ impl Guest {
         self.machine.run(Until::About(1000), &mut Closed)
     }
 
-    fn to(&mut self, retired: u64, rep: u64) -> CpuState {
-        assert_eq!(self.machine.run(Until::Exactly(Position { retired, rep }), &mut Closed), Stop::Limit);
-        assert_eq!(self.machine.position(), Position { retired, rep });
+    fn to(&mut self, retired: u64, steps: u64) -> CpuState {
+        assert_eq!(self.machine.run(Until::Exactly(Position { retired, steps }), &mut Closed), Stop::Limit);
+        assert_eq!(self.machine.position(), Position { retired, steps });
         self.machine.state().cpu
     }
 }
@@ -203,7 +203,7 @@ fn a_fault_in_the_delivery_of_a_double_fault_ends_the_machine() {
     let mut guest = Guest::new(LOAD);
     guest.state.cpu.gpr[7] = WINDOW;
     assert_eq!(guest.run(), Stop::Off(Power::TripleFault));
-    assert_eq!(guest.machine.position(), Position { retired: 0, rep: 1 });
+    assert_eq!(guest.machine.position(), Position { retired: 0, steps: 1 });
 }
 
 #[test]
@@ -238,10 +238,10 @@ fn every_iteration_of_a_rep_has_a_position() {
     let cpu = &mut guest.state.cpu;
     (cpu.gpr[1], cpu.gpr[6], cpu.gpr[7]) = (10, FRAME, FRAME + 0x100);
     guest.start();
-    for rep in [1, 4, 9] {
-        let cpu = guest.to(1, rep);
-        assert_eq!((cpu.gpr[1], cpu.gpr[6], cpu.rip), (10 - rep, FRAME + rep, CODE + 1));
-        assert_eq!(guest.read(FRAME + 0x100, 10)[rep as usize..], vec![0; 10 - rep as usize]);
+    for steps in [1, 4, 9] {
+        let cpu = guest.to(1, steps);
+        assert_eq!((cpu.gpr[1], cpu.gpr[6], cpu.rip), (10 - steps, FRAME + steps, CODE + 1));
+        assert_eq!(guest.read(FRAME + 0x100, 10)[steps as usize..], vec![0; 10 - steps as usize]);
     }
     assert_eq!(guest.to(2, 0).gpr[1], 0);
     assert_eq!(guest.read(FRAME + 0x100, 10), b"0123456789");

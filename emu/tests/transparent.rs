@@ -97,7 +97,7 @@ fn undisturbed_by(mut disturb: impl FnMut(Machine) -> Machine) {
         let mut disturbed = machine(code);
         while disturbed.power().is_none() {
             let at = disturbed.position();
-            disturbed.run(Until::Exactly(Position { rep: at.rep + 1, ..at }), &mut Silence);
+            disturbed.run(Until::Exactly(Position { steps: at.steps + 1, ..at }), &mut Silence);
             disturbed = disturb(disturbed);
         }
         assert_same(straight(code), disturbed);

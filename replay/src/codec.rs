@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(encode(&emu::Input::Control(emu::Control::PowerOff)), [2, 0]);
         assert_eq!(encode(&emu::Output::Console { offset: 3, byte: b'x' }), [0, 3, b'x']);
         assert_eq!(encode(&emu::Output::Power(emu::Power::Off { code: 4 })), [1, 0, 4]);
-        assert_eq!(encode(&emu::Position { retired: 5, rep: 6 }), [5, 6]);
+        assert_eq!(encode(&emu::Position { retired: 5, steps: 6 }), [5, 6]);
     }
 
     #[test]

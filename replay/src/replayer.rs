@@ -195,7 +195,7 @@ impl Replayer {
         let last = self.held.back()?.at;
         // Whatever happens next at the last entry, be it an instruction, one iteration of a REP or an interrupt, leads here
         // or beyond.
-        let after = Position { retired: last.retired, rep: last.rep.saturating_add(1) };
+        let after = Position { retired: last.retired, steps: last.steps.saturating_add(1) };
         Some(self.stop().unwrap_or(after))
     }
 

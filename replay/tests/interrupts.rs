@@ -61,8 +61,8 @@ fn going_live_after_any_entry_takes_each_interrupt_once() {
             }
             assert_eq!(replayer.held(), 0, "after entry {held}");
             if last_is_interrupt(held) {
-                let Position { retired, rep } = entries[held - 1].at;
-                assert_eq!(replica.position(), Position { retired, rep: rep + 1 })
+                let Position { retired, steps } = entries[held - 1].at;
+                assert_eq!(replica.position(), Position { retired, steps: steps + 1 })
             }
             let mut before: Vec<_> =
                 std::iter::from_fn(|| replayer.poll_output()).map(|e| (e.number, e.output, e.entry)).collect();

@@ -60,7 +60,7 @@ struct Session {
 
 impl Session {
     fn run(&mut self, until: Option<u64>) -> Result<Reached> {
-        let end = until.map_or(Position { retired: u64::MAX, rep: 0 }, Position::at);
+        let end = until.map_or(Position { retired: u64::MAX, steps: 0 }, Position::at);
         loop {
             if signals::stop_asked() {
                 return Ok(Reached::Stopped);

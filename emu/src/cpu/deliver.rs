@@ -99,7 +99,8 @@ impl Cpu {
         if !is_canonical(gate.offset) {
             return Err(Fault::gp(ext).into());
         }
-        let resume = source == Source::Exception && vector != vector::DB || source == Source::External && self.rep > 0;
+        let resume =
+            source == Source::Exception && vector != vector::DB || source == Source::External && self.steps > 0;
         let pushed = self.rflags_all() | if resume { flags::RF } else { 0 };
         let selector = |segment: usize, cpu: &Self| u64::from(cpu.seg[segment].selector);
         let frame =

@@ -114,9 +114,9 @@ pub(crate) struct Cpu {
     pub(crate) limit: u64,
     /// Exact during an instruction that leaves the fast path.
     pub(crate) retired: u64,
-    /// REP iterations since the last retirement, and how many it may reach in this go.
-    pub(crate) rep: u64,
-    pub(crate) rep_limit: u64,
+    /// `Position::steps`, and what it may reach in this go.
+    pub(crate) steps: u64,
+    pub(crate) steps_limit: u64,
     /// Decoded code or a table entry in use was written: what runs must be fetched anew.
     pub(crate) refetch: bool,
     /// The door asked to stop.

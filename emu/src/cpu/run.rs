@@ -50,8 +50,8 @@ impl Cpu {
             exit: Exit::None,
             limit: 0,
             retired: 0,
-            rep: 0,
-            rep_limit: 0,
+            steps: 0,
+            steps_limit: 0,
             refetch: false,
             door_break: false,
             single: false,
@@ -108,7 +108,7 @@ impl Cpu {
             self.shadow = shadow; // it has not begun
         }
         if self.retired > before {
-            self.rep = 0;
+            self.steps = 0;
             if step {
                 self.single_step_trap();
             }
@@ -121,7 +121,7 @@ impl Cpu {
         match exit {
             Exit::Trap(Trap::Fault(fault)) => {
                 self.fault(fault);
-                self.rep += 1;
+                self.steps += 1;
             }
             // The string instruction stays where it is.
             Exit::Trap(Trap::Rep) => return Exit::Rep,
@@ -140,7 +140,7 @@ impl Cpu {
     fn single_step_trap(&mut self) {
         self.dr[6] |= 1 << 14;
         self.fault(Fault::DB);
-        self.rep += 1;
+        self.steps += 1;
     }
 
     /// Takes the interrupt that the controller offers.
@@ -159,7 +159,7 @@ impl Cpu {
         if self.deliver_interrupt(vector).is_err() {
             self.power(Power::TripleFault);
         }
-        self.rep += 1;
+        self.steps += 1;
     }
 
     /// To be called after every change of CPL, CR0, CR3, CR4, EFER or RFLAGS.AC.

@@ -1,7 +1,7 @@
 //! MOVS CMPS STOS LODS SCAS INS OUTS, with REP (SDM Vol. 2B, REP).
 //!
 //! A step does at least one iteration or faults having done none. A REP that stops in the middle leaves its registers
-//! at the iterations done. `Cpu::rep` counts them, so that each has a position of its own. Whatever the run loop would do
+//! at the iterations done. `Cpu::steps` counts them, so that each has a position of its own. Whatever the run loop would do
 //! in the middle of a REP it must do whether or not the machine is told to stop there: so a REP goes back to it by itself
 //! after an iteration that may give it something to do, and is fetched anew after one that may have changed it.
 
@@ -83,17 +83,17 @@ fn iterate(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
         if count == 0 {
             break;
         }
-        if cpu.rep >= cpu.rep_limit || cpu.door_break || cpu.refetch {
+        if cpu.steps >= cpu.steps_limit || cpu.door_break || cpu.refetch {
             return Err(Trap::Rep);
         }
-        let done = step(cpu, op, count.min(cpu.rep_limit - cpu.rep))?;
+        let done = step(cpu, op, count.min(cpu.steps_limit - cpu.steps))?;
         cpu.gpr[RCX] = count - done.iterations;
-        cpu.rep += done.iterations;
+        cpu.steps += done.iterations;
         if done.ends {
             break;
         }
     }
-    cpu.rep = 0;
+    cpu.steps = 0;
     Ok(())
 }
 
@@ -299,7 +299,7 @@ fn cmps_step<T: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> 
 
 /// A port may raise or let through an interrupt: the run loop must look after each iteration.
 fn one_at_a_time(cpu: &mut Cpu) {
-    cpu.rep_limit = cpu.rep_limit.min(cpu.rep + 1);
+    cpu.steps_limit = cpu.steps_limit.min(cpu.steps + 1);
 }
 
 /// INS: the destination is checked before the port is read, which may have an effect.

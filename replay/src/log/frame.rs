@@ -75,7 +75,7 @@ impl Frame {
         out.extend(self.count.to_le_bytes());
         out.extend(self.first.to_le_bytes());
         out.extend(self.at.retired.to_le_bytes());
-        out.extend(self.at.rep.to_le_bytes());
+        out.extend(self.at.steps.to_le_bytes());
         out.extend(crc32fast::hash(stored).to_le_bytes());
         out.extend(crc32fast::hash(&out).to_le_bytes());
         out.extend(stored);
@@ -120,7 +120,7 @@ impl Header {
         let (kind, flags, reserved) = (fields.u8()?, fields.u8()?, fields.u16()?);
         let (stored_len, plain_len) = (fields.u32()? as usize, fields.u32()? as usize);
         let (count, first) = (fields.u32()?, fields.u64()?);
-        let at = Position { retired: fields.u64()?, rep: fields.u64()? };
+        let at = Position { retired: fields.u64()?, steps: fields.u64()? };
         let (payload_crc, header_crc) = (fields.u32()?, fields.u32()?);
         if crc32fast::hash(&bytes[..HEADER_CRC_AT]) != header_crc {
             return Err(corrupt("the checksum of the frame's header does not match"));
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn frame(payload: Vec<u8>) -> Frame {
-        Frame { kind: Kind::Entries, count: 2, first: 3, at: Position { retired: 0x0405, rep: 6 }, payload }
+        Frame { kind: Kind::Entries, count: 2, first: 3, at: Position { retired: 0x0405, steps: 6 }, payload }
     }
 
     #[test]

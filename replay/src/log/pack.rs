@@ -60,14 +60,14 @@ impl Previous {
         let delta = entry.at.retired - self.at.retired;
         assert!(delta < 1 << (u64::BITS - SHORT_KIND_BITS), "{delta} instructions between two entries");
         self.at = entry.at;
-        let short = if entry.at.rep == 0 && kind < kind::WIDE { kind } else { kind::WIDE };
+        let short = if entry.at.steps == 0 && kind < kind::WIDE { kind } else { kind::WIDE };
         put_varint(out, delta << SHORT_KIND_BITS | u64::from(short));
         if short == kind::WIDE {
-            match entry.at.rep {
+            match entry.at.steps {
                 0 => out.push(kind),
-                rep => {
+                steps => {
                     out.push(kind | kind::WITH_STEPS);
-                    put_varint(out, rep);
+                    put_varint(out, steps);
                 }
             }
         }
@@ -110,12 +110,12 @@ impl Previous {
     pub(super) fn unpack(&mut self, bytes: &mut Cursor<'_>) -> Result<Entry, SegmentError> {
         let first = bytes.varint()?;
         let delta = first >> SHORT_KIND_BITS;
-        let (kind, rep) = match (first & SHORT_KIND_MASK) as u8 {
+        let (kind, steps) = match (first & SHORT_KIND_MASK) as u8 {
             kind::WIDE => unpack_wide_kind(bytes)?,
             short => (short, 0),
         };
         let retired = self.at.retired.checked_add(delta).ok_or(bytes.corrupt("a position beyond the last"))?;
-        let at = Position { retired, rep };
+        let at = Position { retired, steps };
         if at < self.at {
             return Err(bytes.corrupt("a position that goes back"));
         }
@@ -187,11 +187,11 @@ const fn kind_of(event: &Event) -> u8 {
 fn unpack_wide_kind(bytes: &mut Cursor<'_>) -> Result<(u8, u64), SegmentError> {
     let byte = bytes.u8()?;
     let kind = byte & !kind::WITH_STEPS;
-    let rep = if byte & kind::WITH_STEPS == 0 { 0 } else { bytes.varint()? };
-    if (byte & kind::WITH_STEPS != 0) != (rep != 0) || (rep == 0 && kind <= kind::WIDE) {
+    let steps = if byte & kind::WITH_STEPS == 0 { 0 } else { bytes.varint()? };
+    if (byte & kind::WITH_STEPS != 0) != (steps != 0) || (steps == 0 && kind <= kind::WIDE) {
         return Err(bytes.corrupt("an entry that is longer than need be"));
     }
-    Ok((kind, rep))
+    Ok((kind, steps))
 }
 
 fn unpack_power(bytes: &mut Cursor<'_>) -> Result<Power, SegmentError> {
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_place_between_retirements_is_wide() {
-        let at = Position { retired: BASE.retired, rep: 300 };
+        let at = Position { retired: BASE.retired, steps: 300 };
         assert_eq!(packed(&[Entry { at, event: Event::Watermark }]), [0x07, 0x85, 0xac, 2]);
         assert_eq!(packed(&[Entry { at, event: Event::Digest(0) }])[..4], [0x07, 0x93, 0xac, 2]);
     }
@@ -300,7 +300,7 @@ mod tests {
             assert!(Previous::at(BASE).unpack(&mut Cursor::new(bad)).is_err(), "{bad:x?}");
         }
         // Backwards between retirements, and beyond the last position.
-        let inside = Position { retired: 1, rep: 9 };
+        let inside = Position { retired: 1, steps: 9 };
         assert!(Previous::at(inside).unpack(&mut Cursor::new(&[0x07, 0x85, 8])).is_err());
         assert!(Previous::at(inside).unpack(&mut Cursor::new(&[0x05])).is_err());
         assert!(Previous::at(Position::at(u64::MAX)).unpack(&mut Cursor::new(&[0x0d])).is_err());
