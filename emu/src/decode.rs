@@ -83,6 +83,8 @@ operations! {
     Int: Int; Int3: Int3; Int1: Int1; Iret: Iret Iretd Iretq; RetFar: Retf;
     Syscall: Syscall; Sysret: Sysret Sysretq; Lfs: Lfs; Lgs: Lgs; Lss: Lss; Ud: Ud0 Ud1 Ud2;
     Fxsave: Fxsave Fxsave64; Fxrstor: Fxrstor Fxrstor64; Ldmxcsr: Ldmxcsr; Stmxcsr: Stmxcsr;
+    Xgetbv: Xgetbv; Xsetbv: Xsetbv; Xsave: Xsave Xsave64; Xsaveopt: Xsaveopt Xsaveopt64; Xsavec: Xsavec Xsavec64;
+    Xsaves: Xsaves Xsaves64; Xrstor: Xrstor Xrstor64; Xrstors: Xrstors Xrstors64;
 }
 
 /// The lists of the SSE families: an operation for each mnemonic. Forms on MMX registers share some of the mnemonics.
@@ -540,6 +542,7 @@ fn may_fault(i: &Instruction) -> bool {
                 | Mnemonic::Rdgsbase
                 | Mnemonic::Wrfsbase
                 | Mnemonic::Wrgsbase
+                | Mnemonic::Xgetbv
         )
         || (0..i.op_count()).any(|at| i.op_kind(at) == OpKind::Register && !i.op_register(at).is_gpr())
 }
@@ -560,9 +563,11 @@ impl Insn {
         !self.operands.iter().any(|o| matches!(o, Operand::Xmm(_)))
     }
 
-    /// FXSAVE and FXRSTOR with 64-bit addresses.
+    /// FXSAVE, XSAVE and their like with 64-bit addresses.
     pub(crate) fn is_fx64(&self) -> bool {
-        matches!(self.name, Mnemonic::Fxsave64 | Mnemonic::Fxrstor64)
+        use Mnemonic as M;
+        matches!(self.name, M::Fxsave64 | M::Fxrstor64 | M::Xrstor64 | M::Xrstors64)
+            || matches!(self.name, M::Xsave64 | M::Xsaveopt64 | M::Xsavec64 | M::Xsaves64)
     }
 
     /// Names an MMX register.

@@ -93,12 +93,16 @@ pub struct CpuState {
     pub cr4: u64,
     /// Task priority.
     pub cr8: u64,
+    /// What XSAVE manages and AVX needs.
+    pub xcr0: u64,
     /// Debug registers 0-3, 6, 7 (DR4 and DR5 are aliases).
     pub dr: [u64; 8],
     /// Model-specific registers that are plain storage, and EFER.
     pub msr: Msrs,
     /// XMM0-XMM15 as (low, high).
     pub xmm: [[u64; 2]; 16],
+    /// The upper halves of YMM0-YMM15, likewise.
+    pub ymm_high: [[u64; 2]; 16],
     /// SSE control and status.
     pub mxcsr: u32,
     /// x87 and MMX.
@@ -186,5 +190,5 @@ pub struct MachineState {
 
 impl MachineState {
     /// Version of this layout; a state of another one is refused.
-    pub const VERSION: u32 = 2;
+    pub const VERSION: u32 = 3;
 }

@@ -50,6 +50,8 @@ pub const CR0: u64 = 0x8001_0033;
 pub const CR3: u64 = PML4;
 /// PAE, OSFXSR, OSXMMEXCPT.
 pub const CR4: u64 = 0x620;
+/// x87 alone: the state after reset.
+pub const XCR0: u64 = 1;
 /// IA32_EFER: LME, LMA.
 pub const EFER: u64 = 0x500;
 /// Interrupts off, direction up.

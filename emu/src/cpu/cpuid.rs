@@ -4,7 +4,7 @@
 //! speculate, which is true here, so guests spend nothing on mitigations. Features are exactly what is implemented.
 
 use super::Cpu;
-use super::regs::{RAX, RBX, RCX, RDX};
+use super::regs::{RAX, RBX, RCX, RDX, cr4, xcr0};
 use crate::mem::PHYS_BITS;
 
 /// Family 6, model 0x36, stepping 1.
@@ -34,8 +34,8 @@ const fn bits(list: &[u32]) -> u32 {
     mask
 }
 
-/// SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND, a hypervisor is present.
-const LEAF_1_ECX: u32 = bits(&[0, 1, 9, 13, 19, 20, 22, 23, 25, 30, 31]);
+/// SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, RDRAND, a hypervisor is present.
+const LEAF_1_ECX: u32 = bits(&[0, 1, 9, 13, 19, 20, 22, 23, 25, 26, 30, 31]);
 /// FPU, DE, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2.
 const LEAF_1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 8, 13, 15, 16, 19, 23, 24, 25, 26]);
 /// FSGSBASE, TSC_ADJUST, BMI1, FDP_EXCPTN_ONLY, BMI2, ERMS, no x87 CS and DS, RDSEED, ADX, CLFLUSHOPT, SHA.
@@ -67,6 +67,7 @@ fn leaf(number: u32, sub: u32) -> [u32; 4] {
         4 => caches(sub),
         7 if sub == 0 => [0, LEAF_7_EBX, LEAF_7_ECX, 0],
         0xb => [0, 0, sub & 0xff, 0],
+        0xd => xsave(sub),
         0x15 => [1, TSC_PER_CRYSTAL, CRYSTAL_HZ, 0],
         0x16 => [TSC_MHZ, TSC_MHZ, 100, 0],
         3..=BASIC_MAX => [0; 4],
@@ -99,10 +100,32 @@ fn caches(sub: u32) -> [u32; 4] {
     [kind | level << 5 | 1 << 8, 7 << 22 | 63, sets - 1, 0]
 }
 
+/// CPUID.1:ECX of XGETBV and XSETBV: CR4.OSXSAVE.
+const OSXSAVE: u32 = bits(&[27]);
+/// XSAVEOPT, XSAVEC, XGETBV with ECX = 1, XSAVES.
+const LEAF_D_1_EAX: u32 = bits(&[0, 1, 2, 3]);
+
+/// State components; the size of the area for those enabled is filled in (SDM Vol. 1, 13.2).
+fn xsave(sub: u32) -> [u32; 4] {
+    match sub {
+        0 => [xcr0::KNOWN as u32, 0, 576 + 256, 0],
+        1 => [LEAF_D_1_EAX, 0, 0, 0],
+        // AVX: 256 bytes at 576.
+        2 => [256, 576, 0, 0],
+        _ => [0; 4],
+    }
+}
+
 impl Cpu {
     /// CPUID.
     pub(crate) fn cpuid(&mut self) {
-        let [a, b, c, d] = leaf(self.gpr[RAX] as u32, self.gpr[RCX] as u32);
+        let (number, sub) = (self.gpr[RAX] as u32, self.gpr[RCX] as u32);
+        let [a, mut b, mut c, d] = leaf(number, sub);
+        match (number, sub) {
+            (1, _) if self.cr4 & cr4::OSXSAVE != 0 => c |= OSXSAVE,
+            (0xd, 0 | 1) => b = self.xsave_bytes(),
+            _ => {}
+        }
         (self.gpr[RAX], self.gpr[RBX], self.gpr[RCX], self.gpr[RDX]) = (a.into(), b.into(), c.into(), d.into());
     }
 }

@@ -83,7 +83,8 @@ pub(crate) struct Cpu {
     pub(crate) code_key: u64,
     pub(crate) return_top: usize,
     pub(crate) returns: [Return; RETURNS],
-    pub(crate) xmm: [[u64; 2]; 16],
+    /// YMM0-YMM15, each its XMM register and the half above it.
+    pub(crate) ymm: [[[u64; 2]; 2]; 16],
     pub(crate) mxcsr: u32,
     pub(crate) fpu: Fpu,
     /// CPL 3.
@@ -104,6 +105,7 @@ pub(crate) struct Cpu {
     pub(crate) cr3: u64,
     pub(crate) cr4: u64,
     pub(crate) cr8: u64,
+    pub(crate) xcr0: u64,
     pub(crate) dr: [u64; 8],
     pub(crate) msr: Msrs,
     pub(crate) halted: bool,

@@ -15,6 +15,7 @@ const SYSENTER_ESP: u32 = 0x175;
 const SYSENTER_EIP: u32 = 0x176;
 const MISC_ENABLE: u32 = 0x1a0;
 const PAT: u32 = 0x277;
+const XSS: u32 = 0xda0;
 const EFER: u32 = 0xc000_0080;
 const STAR: u32 = 0xc000_0081;
 const LSTAR: u32 = 0xc000_0082;
@@ -48,7 +49,7 @@ impl Cpu {
         Ok(match number {
             TSC => self.tsc()?,
             TSC_ADJUST => msr.tsc_adjust,
-            PLATFORM_ID | BIOS_SIGN_ID | MTRRCAP => 0,
+            PLATFORM_ID | BIOS_SIGN_ID | MTRRCAP | XSS => 0,
             MISC_ENABLE => MISC_ENABLE_VALUE,
             SYSENTER_CS => msr.sysenter_cs,
             SYSENTER_ESP => msr.sysenter_esp,
@@ -73,6 +74,8 @@ impl Cpu {
             TSC => self.msr.tsc_adjust = value.wrapping_sub(self.guest_time()?),
             TSC_ADJUST => self.msr.tsc_adjust = value,
             BIOS_SIGN_ID | MISC_ENABLE => {}
+            // There are no supervisor state components.
+            XSS if value == 0 => {}
             SYSENTER_CS => self.msr.sysenter_cs = value,
             SYSENTER_ESP => self.msr.sysenter_esp = canonical(value)?,
             SYSENTER_EIP => self.msr.sysenter_eip = canonical(value)?,

@@ -61,8 +61,20 @@ pub(crate) mod cr4 {
     pub(crate) const OSFXSR: u64 = 1 << 9;
     pub(crate) const OSXMMEXCPT: u64 = 1 << 10;
     pub(crate) const FSGSBASE: u64 = 1 << 16;
+    pub(crate) const OSXSAVE: u64 = 1 << 18;
     /// The bits that can be set.
-    pub(crate) const KNOWN: u64 = TSD | DE | PSE | PAE | MCE | PGE | PCE | OSFXSR | OSXMMEXCPT | FSGSBASE;
+    pub(crate) const KNOWN: u64 = TSD | DE | PSE | PAE | MCE | PGE | PCE | OSFXSR | OSXMMEXCPT | FSGSBASE | OSXSAVE;
+}
+
+/// State components: bits of XCR0 and of the masks of XSAVE (SDM Vol. 1, 13.1).
+pub(crate) mod xcr0 {
+    pub(crate) const X87: u64 = 1 << 0;
+    /// XMM registers and MXCSR.
+    pub(crate) const SSE: u64 = 1 << 1;
+    /// Upper halves of the YMM registers.
+    pub(crate) const AVX: u64 = 1 << 2;
+    /// The bits that can be set.
+    pub(crate) const KNOWN: u64 = X87 | SSE | AVX;
 }
 
 /// IA32_EFER.

@@ -27,7 +27,7 @@ impl Cpu {
             code_key: 1,
             return_top: 0,
             returns: [Return { rip: 0, key: 0, links: std::ptr::null() }; RETURNS],
-            xmm: [[0; 2]; 16],
+            ymm: [[[0; 2]; 2]; 16],
             mxcsr: hand_off::MXCSR,
             fpu: Fpu::default(),
             user: false,
@@ -43,6 +43,7 @@ impl Cpu {
             cr3: 0,
             cr4: 0,
             cr8: 0,
+            xcr0: 0,
             dr: [0; 8],
             msr: Msrs::default(),
             halted: false,
@@ -217,9 +218,11 @@ impl Cpu {
             cr3: self.cr3,
             cr4: self.cr4,
             cr8: self.cr8,
+            xcr0: self.xcr0,
             dr: self.dr,
             msr: self.msr,
-            xmm: self.xmm,
+            xmm: self.ymm.map(|[low, _]| low),
+            ymm_high: self.ymm.map(|[_, high]| high),
             mxcsr: self.mxcsr,
             fpu: self.fpu,
             halted: self.halted,
@@ -235,9 +238,10 @@ impl Cpu {
         (self.ldtr, self.tr) = (state.ldtr, state.tr);
         (self.gdtr, self.idtr) = (state.gdtr, state.idtr);
         (self.cr0, self.cr2, self.cr3, self.cr4, self.cr8) = (state.cr0, state.cr2, state.cr3, state.cr4, state.cr8);
+        self.xcr0 = state.xcr0;
         self.dr = state.dr;
         self.msr = state.msr;
-        self.xmm = state.xmm;
+        self.ymm = std::array::from_fn(|n| [state.xmm[n], state.ymm_high[n]]);
         self.mxcsr = state.mxcsr;
         self.fpu = state.fpu;
         (self.halted, self.shadow) = (state.halted, state.shadow);
@@ -273,6 +277,7 @@ impl CpuState {
             cr0: hand_off::CR0,
             cr3: hand_off::CR3,
             cr4: hand_off::CR4,
+            xcr0: hand_off::XCR0,
             dr: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
             msr: Msrs { efer: hand_off::EFER, pat: 0x0007_0406_0007_0406, ..Msrs::default() },
             mxcsr: hand_off::MXCSR,

@@ -176,13 +176,13 @@ fn invlpg(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
 }
 
 /// Bits of MXCSR that can be set (MXCSR_MASK).
-const MXCSR_KNOWN: u64 = 0xffff;
+pub(super) const MXCSR_KNOWN: u64 = 0xffff;
 /// Offsets in the FXSAVE area (SDM Vol. 1, 10.5.1).
-const FX_MXCSR: u64 = 24;
-const FX_XMM: u64 = 160;
+pub(super) const FX_MXCSR: u64 = 24;
+pub(super) const FX_XMM: u64 = 160;
 const FX_BYTES: u64 = 512;
-/// `Op::aux` of FXSAVE64 and FXRSTOR64, whose addresses have 64 bits.
-const FX_WIDE: u8 = 64;
+/// `Op::aux` of FXSAVE64 and its like, whose addresses have 64 bits.
+pub(super) const FX_WIDE: u8 = 64;
 
 fn fx_address(cpu: &Cpu, op: &Op) -> Result<u64, Trap> {
     if cpu.cr0 & (cr0::EM | cr0::TS) != 0 {
@@ -200,7 +200,7 @@ fn fxsave(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let mut image = [0; FX_XMM as usize + 256];
     image[..FX_XMM as usize].copy_from_slice(&cpu.fpu.fx_image(op.aux == FX_WIDE));
     image[24..32].copy_from_slice(&(u64::from(cpu.mxcsr) | MXCSR_KNOWN << 32).to_le_bytes());
-    let words = cpu.xmm.iter().flatten();
+    let words = cpu.ymm.iter().flat_map(|[low, _]| low);
     for (to, word) in image[FX_XMM as usize..].chunks_exact_mut(8).zip(words) {
         to.copy_from_slice(&word.to_le_bytes());
     }
@@ -221,7 +221,9 @@ fn fxrstor(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     cpu.mxcsr = mxcsr as u32;
     cpu.fpu = Fpu::from_fx(word, op.aux == FX_WIDE);
     if cpu.cr4 & cr4::OSFXSR != 0 {
-        cpu.xmm = std::array::from_fn(|i| [word(FX_XMM + 16 * i as u64), word(FX_XMM + 16 * i as u64 + 8)]);
+        for (i, register) in (0..).zip(&mut cpu.ymm) {
+            register[0] = [word(FX_XMM + 16 * i), word(FX_XMM + 16 * i + 8)];
+        }
     }
     Ok(())
 }

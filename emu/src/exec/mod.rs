@@ -17,6 +17,7 @@ mod stack;
 mod string;
 mod system;
 mod x87;
+mod xsave;
 
 use crate::block::Builder;
 use crate::cpu::fault::vector;
@@ -145,6 +146,9 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::X87Move(op) => x87::mov::bind(op, i, b),
         O::X87Function(op) => x87::function::bind(op, i, b),
         O::X87Control(op) => x87::control::bind(op, i, b),
+        O::Xgetbv | O::Xsetbv | O::Xsave | O::Xsaveopt | O::Xsavec | O::Xsaves | O::Xrstor | O::Xrstors => {
+            xsave::bind(i, b)
+        }
         O::Nop => {
             b.push(Op { f: mov::nop, ..Builder::blank() });
             Ok(())

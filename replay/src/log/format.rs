@@ -9,7 +9,7 @@ use super::{LogError, SegmentError};
 
 /// Version of the format: of this header, of frames and entries, and of the encoded machine state inside. Counts up
 /// with every change to any of them.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Name and version of this program.
 pub(super) const CREATOR: &str = concat!("ftemu ", env!("CARGO_PKG_VERSION"));

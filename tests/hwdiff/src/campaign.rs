@@ -52,8 +52,14 @@ pub fn run(
         let index = usize::try_from(number % forms.len() as u64).unwrap_or(0);
         let form = forms[index];
         let (case, instruction) = generate::case(form, &mut rng_of(seed, number));
-        let (expected, got) = (host.run(&case), emulated.run(&case));
-        let lines = differences(&expected, &got, undefined::ignored(&instruction));
+        let (mut expected, got) = (host.run(&case), emulated.run(&case));
+        let ignored = undefined::ignored(&instruction);
+        let mut lines = differences(&expected, &got, ignored);
+        if form.family == "xsave" && !lines.is_empty() {
+            // A host that is interrupted between loading the state and the instruction may forget what is in use.
+            expected = host.run(&case);
+            lines = differences(&expected, &got, ignored);
+        }
         findings.cases += 1;
         seen[index] = true;
         if lines.is_empty() {

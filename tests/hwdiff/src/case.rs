@@ -49,6 +49,8 @@ pub struct Cpu {
     pub rflags: u64,
     /// XMM0-XMM15.
     pub xmm: [u128; 16],
+    /// The upper halves of YMM0-YMM15.
+    pub ymm_high: [u128; 16],
     /// SSE control and status.
     pub mxcsr: u32,
     /// x87 and MMX.
@@ -64,11 +66,80 @@ impl Cpu {
             rip,
             rflags: FIXED,
             xmm: std::array::from_fn(|n| 0x0101_0101_0101_0101_0101_0101_0101_0101 * (0x30 + n as u128)),
+            ymm_high: std::array::from_fn(|n| 0x0101_0101_0101_0101_0101_0101_0101_0101 * (0x50 + n as u128)),
             mxcsr: 0x1f80,
             x87: X87::INITIAL,
         }
     }
 }
+
+/// The state of x87, SSE and AVX as XSAVE64 lays it out in the standard format (SDM Vol. 1, 13.4).
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct XsaveArea {
+    /// With MXCSR in its place.
+    pub x87: X87,
+    /// XMM0-XMM15.
+    pub xmm: [u128; 16],
+    rest: [u64; 12],
+    /// XSTATE_BV: the components that are not in their initial configuration.
+    pub in_use: u64,
+    header: [u64; 7],
+    /// The upper halves of YMM0-YMM15.
+    pub ymm_high: [u128; 16],
+}
+
+impl XsaveArea {
+    /// Nothing in use.
+    pub const INITIAL: Self = Self {
+        x87: X87 { mxcsr: 0x1f80, ..X87::INITIAL },
+        xmm: [0; 16],
+        rest: [0; 12],
+        in_use: 0,
+        header: [0; 7],
+        ymm_high: [0; 16],
+    };
+
+    /// The area from which XRSTOR64 loads `cpu`.
+    #[must_use]
+    pub fn of(cpu: &Cpu) -> Self {
+        let used = [cpu.x87 != X87::INITIAL, cpu.xmm != [0; 16], cpu.ymm_high != [0; 16]];
+        Self {
+            x87: X87 { mxcsr: cpu.mxcsr.into(), ..cpu.x87.clone() },
+            xmm: cpu.xmm,
+            in_use: (0..).zip(used).map(|(n, used)| u64::from(used) << n).sum(),
+            ymm_high: cpu.ymm_high,
+            ..Self::INITIAL
+        }
+    }
+
+    /// Gives `cpu` what the area holds; `in_use` says what counts.
+    pub fn load(&self, cpu: &mut Cpu) {
+        let initial = Self::INITIAL;
+        let part = |n: u64| if self.in_use >> n & 1 == 1 { self } else { &initial };
+        cpu.x87 = X87 { mxcsr: 0, tags: part(0).x87.tags & 0xff, ..part(0).x87.clone() };
+        cpu.xmm = part(1).xmm;
+        cpu.ymm_high = part(2).ymm_high;
+        cpu.mxcsr = u32::try_from(self.x87.mxcsr & 0xffff_ffff).unwrap_or(0);
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; size_of::<Self>()] {
+        // SAFETY: a struct of integers without padding (its parts are multiples of 64 bytes in order).
+        unsafe { std::mem::transmute_copy(self) }
+    }
+
+    /// The area at the start of `bytes`, `None` if they are too few.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; size_of::<Self>()] = bytes.first_chunk()?;
+        // SAFETY: any bytes are integers.
+        Some(unsafe { std::mem::transmute_copy(bytes) })
+    }
+}
+
+const _: () = assert!(size_of::<XsaveArea>() == 832 && std::mem::offset_of!(XsaveArea, ymm_high) == 576);
 
 /// Bytes at a linear address.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,6 +27,9 @@ pub fn differences(host: &Outcome, emulated: &Outcome, ignored: Ignored) -> Vec<
     for n in 0..16 {
         differ(&format!("xmm{n}"), format!("{:x}", host.cpu.xmm[n]), format!("{:x}", emulated.cpu.xmm[n]));
     }
+    for n in 0..16 {
+        differ(&format!("yh{n}"), hex(host.cpu.ymm_high[n]), hex(emulated.cpu.ymm_high[n]));
+    }
     differ("mxcsr", hex(host.cpu.mxcsr), hex(emulated.cpu.mxcsr));
     for (name, host, emulated) in words_of_x87(host, emulated) {
         let mask = if name == "fsw" { !u128::from(ignored.fsw) } else { u128::MAX };

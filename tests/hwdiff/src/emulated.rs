@@ -44,7 +44,7 @@ impl Door for Done {
 }
 
 impl Emulated {
-    /// A machine that waits for its first case. `vectors`: the kernel also loads and stores the XMM registers.
+    /// A machine that waits for its first case. `vectors`: the kernel also loads and stores the vector registers.
     ///
     /// # Panics
     /// If emu refuses a machine of 1 MiB: it cannot be tested then.
@@ -171,10 +171,12 @@ fn in_kernel(power_on: CpuState, kernel: &Kernel) -> CpuState {
     cpu.tr = tss;
     cpu.gdtr = Table { base: kernel::high(kernel::GDT_AT), limit: 0x4f };
     cpu.idtr = Table { base: kernel::high(kernel::IDT_AT), limit: 0x1ff };
-    // PG, AM, WP, NE, ET, MP, PE; PAE, OSFXSR, OSXMMEXCPT; LMA, LME, NXE: as Linux runs user mode.
+    // PG, AM, WP, NE, ET, MP, PE; PAE, OSFXSR, OSXMMEXCPT, OSXSAVE; LMA, LME, NXE: as Linux runs user mode.
     cpu.cr0 = 0x8005_0033;
     cpu.cr3 = kernel::PML4_AT;
-    cpu.cr4 = 0x620;
+    cpu.cr4 = 0x4_0620;
+    // x87, SSE, AVX.
+    cpu.xcr0 = 7;
     cpu.msr.efer = 0xd00;
     cpu
 }

@@ -116,6 +116,8 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
         Fninit, Fnclex, Fldcw, Fnstcw, Fnstsw, Fnstenv, Fldenv, Fnsave, Frstor, Fincstp, Fdecstp, Ffree, Ffreep, Fnop, Wait,
         Fneni, Fndisi, Fnsetpm, Fxsave, Fxsave64, Fxrstor, Fxrstor64,
     ]),
+    // Not XGETBV: it tells what the host has enabled.
+    ("xsave", &[Xsave, Xsave64, Xsaveopt, Xsaveopt64, Xsavec, Xsavec64, Xrstor, Xrstor64]),
     ("iret", &[Iretd, Iretq]),
 ];
 

@@ -2,7 +2,7 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
-use crate::case::{Case, Cpu, DF, FIXED, Patch, STATUS};
+use crate::case::{Case, Cpu, DF, FIXED, Patch, STATUS, X87, XsaveArea};
 use crate::encode;
 use crate::forms::Form;
 use crate::layout::{CODE, DATA, DATA_LEN, PAGE, START};
@@ -62,11 +62,21 @@ fn attempt(form: Form, rng: &mut Rng) -> Option<(Case, Instruction)> {
     if ["x87", "mmx"].iter().any(|kind| draft.form.family.starts_with(kind)) {
         draft.x87_registers();
     }
+    if draft.form.family == "xsave" {
+        draft.vector_registers();
+        draft.x87_registers();
+        draft.some_initial();
+    }
     draft.implicit_operands();
     if draft.instruction.op_kinds().any(|kind| kind == OpKind::Memory) {
         draft.memory_operand();
     }
     draft.dependent_operands();
+    // EDX:EAX says which components.
+    let masks_moved = [Register::RAX, Register::RDX].into_iter().any(|r| draft.addresses_with(r));
+    if draft.form.family == "xsave" && masks_moved {
+        return None;
+    }
     let Draft { instruction, mut cpu, memory, rng, .. } = draft;
     let (rip, code) = encode::place(&instruction, rng)?;
     cpu.rip = rip;
@@ -128,7 +138,7 @@ impl Draft<'_> {
     fn vector_registers(&mut self) {
         const MASKS: u32 = 0x1f80;
         for n in 0..16 {
-            self.cpu.xmm[n] = self.rng.vector();
+            (self.cpu.xmm[n], self.cpu.ymm_high[n]) = (self.rng.vector(), self.rng.vector());
         }
         let control = u32::try_from(self.rng.draw() & 0xe07f).unwrap_or(0);
         self.cpu.mxcsr = if self.rng.one_in(3) { MASKS } else { control | MASKS };
@@ -288,6 +298,9 @@ impl Draft<'_> {
         if size == 16 && !self.rng.one_in(8) {
             target &= !15;
         }
+        if self.form.family == "xsave" {
+            target = self.xsave_area();
+        }
         let size = usize::try_from(size).unwrap_or(0);
         let vectors = crate::forms::is_vector(self.form.family) || self.form.family.starts_with("mmx");
         let numbers = vectors && size <= 16;
@@ -300,7 +313,9 @@ impl Draft<'_> {
         } else {
             self.rng.bytes(size)
         };
-        self.patch(target, &content);
+        if self.form.family != "xsave" {
+            self.patch(target, &content);
+        }
         if keep_canonical {
             // What becomes of other instruction pointers depends on the width of linear addresses.
             self.patch(target.wrapping_add(13), &[0; 3]);
@@ -320,6 +335,54 @@ impl Draft<'_> {
         if self.instruction.mnemonic() != Mnemonic::Lea && self.rng.one_in(64) {
             self.noncanonical();
         }
+    }
+
+    /// State components in their initial configuration.
+    fn some_initial(&mut self) {
+        let which = self.rng.below(16);
+        for (n, half) in [&mut self.cpu.xmm, &mut self.cpu.ymm_high].into_iter().enumerate() {
+            if which >> n & 1 == 1 {
+                *half = [0; 16];
+            }
+        }
+        if which & 4 != 0 {
+            self.cpu.x87 = X87::INITIAL;
+        }
+        if which & 8 != 0 {
+            self.cpu.mxcsr = 0x1f80;
+        }
+        self.cpu.gpr[RAX] = self.rng.below(8);
+        self.cpu.gpr[RDX] = 0;
+    }
+
+    /// An area of XSAVE: mostly one that XRSTOR accepts, with components that the host has, too.
+    fn xsave_area(&mut self) -> u64 {
+        let size = size_of::<XsaveArea>() as u64;
+        let mut at = self.target(size, false);
+        if !self.rng.one_in(16) {
+            at &= !63;
+        }
+        let image = self.rng.bytes(size_of::<XsaveArea>());
+        self.patch(at, &image);
+        // The instruction pointer stays canonical.
+        self.patch(at.wrapping_add(13), &[0; 3]);
+        let (state, mut layout) = (self.rng.below(8), self.rng.below(8) | 1 << 63);
+        if !self.rng.one_in(12) {
+            layout |= state;
+        }
+        let mut header = [state, if self.rng.one_in(2) { layout } else { 0 }, 0, 0, 0, 0, 0, 0];
+        // MXCSR mostly has no bits that do not exist. In the compacted format silicon has changed registers when it
+        // finds some.
+        if header[1] != 0 || !self.rng.one_in(16) {
+            self.patch(at.wrapping_add(26), &[0; 2]);
+        }
+        if self.rng.one_in(8) {
+            // Bit 4 of the masks is MPX, which is no more.
+            let place = usize::try_from(self.rng.below(8)).unwrap_or(0);
+            header[place] ^= self.rng.pick(&[1 << 4, 1 << 62]);
+        }
+        self.patch(at.wrapping_add(512), &header.map(u64::to_le_bytes).concat());
+        at
     }
 
     /// A number of `size` bytes, or anything.

@@ -1,10 +1,10 @@
 //! The guest of `emulated.rs`: its memory map, its tables and its code.
 
-use iced_x86::code_asm::registers::{cr::cr2, gpr8::al, gpr16::dx, gpr64::*, xmm::*};
-use iced_x86::code_asm::{CodeAssembler, dword_ptr, qword_ptr, xmmword_ptr};
+use iced_x86::code_asm::registers::{cr::cr2, gpr8::al, gpr16::dx, gpr32::eax, gpr32::edx, gpr64::*};
+use iced_x86::code_asm::{CodeAssembler, qword_ptr};
 use iced_x86::{BlockEncoderOptions, IcedError};
 
-use crate::case::{Cpu, Fault, X87};
+use crate::case::{Cpu, Fault, XsaveArea};
 use crate::layout::{CODE, CODE_LEN, DATA, DATA_LEN, PAGE};
 
 const VECTORS: u64 = 32;
@@ -34,11 +34,11 @@ pub(crate) const TSS_SELECTOR: u16 = 0x40;
 const USER_CODE: u64 = 0x33;
 const USER_DATA: u64 = 0x2b;
 
-// The context page: XMM, MXCSR and CR2 below, the exception frame and the pushed registers above.
-const MXCSR: usize = 0x100;
+// The context page: CR2, the pushed registers and the exception frame, the area of XSAVE.
 const CR2: usize = 0x108;
-/// The FXSAVE64 area, of which only the x87's part counts.
-const FX: usize = 0x800;
+const AREA: usize = 0x800;
+/// The state components in it: x87, SSE, AVX.
+const COMPONENTS: u32 = 7;
 const STACK_TOP: usize = 0x400;
 const RIP: usize = STACK_TOP - 40;
 const CS: usize = STACK_TOP - 32;
@@ -150,8 +150,6 @@ impl Kernel {
     /// The way out of user mode, a stop, the way in again; then the exception entries.
     fn try_assemble(vectors: bool) -> Result<Self, IcedError> {
         let pushed = [rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15];
-        let xmm =
-            [xmm0, xmm1, xmm2, xmm3, xmm4, xmm5, xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15];
         let mut a = CodeAssembler::new(64)?;
         let (mut leave, mut resume) = (a.create_label(), a.create_label());
         let below = |offset: usize| rsp + (offset as i64 - FRAME as i64);
@@ -161,11 +159,9 @@ impl Kernel {
             a.push(register)?;
         }
         if vectors {
-            for (n, register) in xmm.into_iter().enumerate() {
-                a.movups(xmmword_ptr(below(16 * n)), register)?;
-            }
-            a.stmxcsr(dword_ptr(below(MXCSR)))?;
-            a.fxsave64(qword_ptr(below(FX)))?;
+            a.mov(eax, COMPONENTS)?;
+            a.xor(edx, edx)?;
+            a.xsave64(qword_ptr(below(AREA)))?;
         }
         a.mov(rax, cr2)?;
         a.mov(qword_ptr(below(CR2)), rax)?;
@@ -175,11 +171,9 @@ impl Kernel {
         let left = a.instructions().len();
         a.set_label(&mut resume)?;
         if vectors {
-            a.fxrstor64(qword_ptr(below(FX)))?;
-            for (n, register) in xmm.into_iter().enumerate() {
-                a.movups(register, xmmword_ptr(below(16 * n)))?;
-            }
-            a.ldmxcsr(dword_ptr(below(MXCSR)))?;
+            a.mov(eax, COMPONENTS)?;
+            a.xor(edx, edx)?;
+            a.xrstor64(qword_ptr(below(AREA)))?;
         }
         for register in pushed.into_iter().rev() {
             a.pop(register)?;
@@ -243,22 +237,8 @@ fn get(page: &[u8; 4096], at: usize) -> u64 {
 /// The context page from which the kernel enters user mode with the registers `cpu`.
 pub(crate) fn context(cpu: &Cpu) -> [u8; 4096] {
     let mut page = [0; 4096];
-    for (n, value) in cpu.xmm.iter().enumerate() {
-        page[16 * n..16 * n + 16].copy_from_slice(&value.to_le_bytes());
-    }
-    page[MXCSR..MXCSR + 4].copy_from_slice(&cpu.mxcsr.to_le_bytes());
-    let x87 = &cpu.x87;
-    put(
-        &mut page,
-        FX,
-        [x87.control, x87.status, x87.tags, x87.opcode].iter().rev().fold(0, |w, &v| w << 16 | u64::from(v)),
-    );
-    put(&mut page, FX + 8, x87.ip);
-    put(&mut page, FX + 16, x87.dp);
-    put(&mut page, FX + 24, cpu.mxcsr.into());
-    for (n, value) in x87.st.iter().enumerate() {
-        page[FX + 32 + 16 * n..][..16].copy_from_slice(&value.to_le_bytes());
-    }
+    let area = XsaveArea::of(cpu).bytes();
+    page[AREA..AREA + area.len()].copy_from_slice(&area);
     for (n, &value) in cpu.gpr.iter().enumerate() {
         put(&mut page, slot(n), value);
     }
@@ -271,26 +251,15 @@ pub(crate) fn context(cpu: &Cpu) -> [u8; 4096] {
 
 /// Registers and exception as the kernel has left them in the context page.
 pub(crate) fn outcome(page: &[u8; 4096]) -> (Cpu, Fault) {
-    let half = |at: usize| u128::from(get(page, at));
-    let word = |at: usize| u16::from_le_bytes([page[FX + at], page[FX + at + 1]]);
-    let x87 = X87 {
-        control: word(0),
-        status: word(2),
-        tags: word(4),
-        opcode: word(6),
-        ip: get(page, FX + 8),
-        dp: get(page, FX + 16),
-        mxcsr: 0,
-        st: std::array::from_fn(|n| half(FX + 32 + 16 * n) | half(FX + 40 + 16 * n) << 64),
-    };
-    let cpu = Cpu {
-        x87,
+    let mut cpu = Cpu {
         gpr: std::array::from_fn(|n| get(page, slot(n))),
         rip: get(page, RIP),
         rflags: get(page, RFLAGS),
-        xmm: std::array::from_fn(|n| half(16 * n) | half(16 * n + 8) << 64),
-        mxcsr: u32::try_from(get(page, MXCSR) & 0xffff_ffff).unwrap_or(0),
+        ..Cpu::background(0)
     };
+    if let Some(area) = XsaveArea::from_bytes(&page[AREA..]) {
+        area.load(&mut cpu);
+    }
     let vector = page[VECTOR];
     let address = if vector == 14 { get(page, CR2) } else { 0 };
     (cpu, Fault { vector, error: get(page, ERROR), cr2: address })

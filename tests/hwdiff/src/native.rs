@@ -9,23 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{arch::naked_asm, io, mem, ptr, slice};
 
-use crate::case::{Case, Cpu, FIXED, Fault, Outcome, Subject, X87, changes, code_image, data_image};
+use crate::case::{Case, Cpu, FIXED, Fault, Outcome, Subject, X87, XsaveArea, changes, code_image, data_image};
 use crate::layout::{CODE, CODE_LEN, DATA, DATA_LEN};
-
-/// MXCSR of the host's own code.
-const MXCSR: u32 = 0x1f80;
-
-/// What FXRSTOR64 reads.
-#[repr(C, align(16))]
-struct FxArea {
-    x87: X87,
-    rest: [u8; 352],
-}
 
 /// What the entry stub and the signal handler share. One, because signal handlers are per process.
 #[repr(C)]
 struct Context {
-    fx: FxArea,
+    area: XsaveArea,
     cpu: Cpu,
     host_rsp: u64,
     fault: Fault,
@@ -37,8 +27,8 @@ struct Shared(UnsafeCell<Context>);
 unsafe impl Sync for Shared {}
 
 static CONTEXT: Shared = Shared(UnsafeCell::new(Context {
-    fx: FxArea { x87: X87::INITIAL, rest: [0; 352] },
-    cpu: Cpu { gpr: [0; 16], rip: 0, rflags: 0, xmm: [0; 16], mxcsr: MXCSR, x87: X87::INITIAL },
+    area: XsaveArea::INITIAL,
+    cpu: Cpu { gpr: [0; 16], rip: 0, rflags: 0, xmm: [0; 16], ymm_high: [0; 16], mxcsr: 0x1f80, x87: X87::INITIAL },
     host_rsp: 0,
     fault: Fault { vector: 0, error: 0, cr2: 0 },
 }));
@@ -116,7 +106,7 @@ impl Subject for Native {
         // an exception (the code region is filled with breakpoints), and the handler brings it to `leave`.
         let (cpu, fault) = unsafe {
             (*context).cpu = case.cpu.clone();
-            (*context).fx.x87 = X87 { mxcsr: MXCSR.into(), ..case.cpu.x87.clone() };
+            (*context).area = XsaveArea::of(&case.cpu);
             ARMED.store(true, Ordering::SeqCst);
             enter(context);
             ARMED.store(false, Ordering::SeqCst);
@@ -191,13 +181,8 @@ extern "C" fn on_signal(signal: i32, _info: *mut libc::siginfo_t, ucontext: *mut
             error: machine.gregs[libc::REG_ERR as usize] as u64,
             cr2: if vector == 14 { machine.gregs[libc::REG_CR2 as usize] as u64 } else { 0 },
         };
-        let sse = &*machine.fpregs;
-        for (to, from) in context.cpu.xmm.iter_mut().zip(&sse._xmm) {
-            *to = mem::transmute_copy::<libc::_libc_xmmreg, u128>(from);
-        }
-        context.cpu.mxcsr = sse.mxcsr;
-        let x87 = &*machine.fpregs.cast::<X87>();
-        context.cpu.x87 = X87 { mxcsr: 0, tags: x87.tags & 0xff, ..x87.clone() };
+        // The frame holds the area that XSAVE has written, wherever XSAVE is in use.
+        machine.fpregs.cast::<XsaveArea>().read_unaligned().load(&mut context.cpu);
         machine.gregs[libc::REG_RIP as usize] = leave as *const () as i64;
         machine.gregs[libc::REG_EFL as usize] = FIXED as i64;
     }
@@ -209,16 +194,8 @@ unsafe extern "sysv64" fn enter(context: *mut Context) {
     naked_asm!(
         "push rbx", "push rbp", "push r12", "push r13", "push r14", "push r15",
         "mov [rdi + {host_rsp}], rsp",
-        "fxrstor64 [rdi + {fx}]",
-        "ldmxcsr [rdi + {mxcsr}]",
-        "movups xmm0, [rdi + {xmm}]", "movups xmm1, [rdi + {xmm} + 0x10]",
-        "movups xmm2, [rdi + {xmm} + 0x20]", "movups xmm3, [rdi + {xmm} + 0x30]",
-        "movups xmm4, [rdi + {xmm} + 0x40]", "movups xmm5, [rdi + {xmm} + 0x50]",
-        "movups xmm6, [rdi + {xmm} + 0x60]", "movups xmm7, [rdi + {xmm} + 0x70]",
-        "movups xmm8, [rdi + {xmm} + 0x80]", "movups xmm9, [rdi + {xmm} + 0x90]",
-        "movups xmm10, [rdi + {xmm} + 0xa0]", "movups xmm11, [rdi + {xmm} + 0xb0]",
-        "movups xmm12, [rdi + {xmm} + 0xc0]", "movups xmm13, [rdi + {xmm} + 0xd0]",
-        "movups xmm14, [rdi + {xmm} + 0xe0]", "movups xmm15, [rdi + {xmm} + 0xf0]",
+        // x87, SSE, AVX: as far as the host has them.
+        "mov eax, 7", "xor edx, edx", "xrstor64 [rdi + {area}]",
         "push [rdi + {rflags}]", "popfq",
         "mov rax, [rdi + {gpr}]", "mov rcx, [rdi + {gpr} + 0x08]",
         "mov rdx, [rdi + {gpr} + 0x10]", "mov rbx, [rdi + {gpr} + 0x18]",
@@ -232,9 +209,7 @@ unsafe extern "sysv64" fn enter(context: *mut Context) {
         "jmp [rip + {context} + {rip}]",
         context = sym CONTEXT,
         host_rsp = const mem::offset_of!(Context, host_rsp),
-        fx = const mem::offset_of!(Context, fx),
-        mxcsr = const mem::offset_of!(Context, cpu.mxcsr),
-        xmm = const mem::offset_of!(Context, cpu.xmm),
+        area = const mem::offset_of!(Context, area),
         gpr = const mem::offset_of!(Context, cpu.gpr),
         rflags = const mem::offset_of!(Context, cpu.rflags),
         rip = const mem::offset_of!(Context, cpu.rip),

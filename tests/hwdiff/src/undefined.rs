@@ -33,7 +33,15 @@ pub fn ignored(instruction: &Instruction) -> Ignored {
         | Mnemonic::Fxsave
         | Mnemonic::Fxsave64
         | Mnemonic::Fxrstor
-        | Mnemonic::Fxrstor64 => Ignored { cr2: true, ..Ignored::default() },
+        | Mnemonic::Fxrstor64
+        | Mnemonic::Xsave
+        | Mnemonic::Xsave64
+        | Mnemonic::Xsaveopt
+        | Mnemonic::Xsaveopt64
+        | Mnemonic::Xsavec
+        | Mnemonic::Xsavec64
+        | Mnemonic::Xrstor
+        | Mnemonic::Xrstor64 => Ignored { cr2: true, ..Ignored::default() },
         // Within one unit of the exact result on either side; whether that is rounded up is not the same then.
         Mnemonic::F2xm1
         | Mnemonic::Fyl2x

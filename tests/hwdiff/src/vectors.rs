@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Bytes, what they are, the state before, the state after. What is not mentioned before `=>` is as in
-//! [`Cpu::background`], memory is 0 and the code lies at [`START`]; what is not mentioned after it is as before.
+//! [`Cpu::background`] (`yh3` is the upper half of YMM3), memory is 0 and the code lies at [`START`]; what is not mentioned after it is as before.
 //! The bytes are followed by breakpoints; the case ends at the first, unless another exception is given:
 //! `#14(6) cr2=10002000` is vector, error code and address, with RIP at the start of the instruction.
 
@@ -64,7 +64,7 @@ fn forget_unused(cpu: &mut Cpu, instruction: &Instruction) {
             cpu.x87.st[n] = background.x87.st[n];
         }
         if !used.iter().any(|u| u.register().is_vector_register() && u.register().number() == n) {
-            cpu.xmm[n] = background.xmm[n];
+            (cpu.xmm[n], cpu.ymm_high[n]) = (background.xmm[n], background.ymm_high[n]);
         }
     }
 }
@@ -108,6 +108,11 @@ fn changed_registers(before: &Cpu, after: &Cpu, words: &mut Vec<String>) {
     for n in 0..16 {
         if before.xmm[n] != after.xmm[n] {
             words.push(format!("xmm{n}={:x}", after.xmm[n]));
+        }
+    }
+    for n in 0..16 {
+        if before.ymm_high[n] != after.ymm_high[n] {
+            words.push(format!("yh{n}={:x}", after.ymm_high[n]));
         }
     }
     for ((name, old), (_, new)) in x87_words(&before.x87).into_iter().zip(x87_words(&after.x87)) {
@@ -181,6 +186,8 @@ fn set(word: &str, cpu: &mut Cpu, memory: &mut Vec<Patch>, fault: &mut Option<Fa
                 cpu.gpr[n] = short()?;
             } else if let Some(n) = name.strip_prefix("st").and_then(|n| n.parse::<usize>().ok()) {
                 *cpu.x87.st.get_mut(n).ok_or_else(bad)? = number;
+            } else if let Some(n) = name.strip_prefix("yh").and_then(|n| n.parse::<usize>().ok()) {
+                *cpu.ymm_high.get_mut(n).ok_or_else(bad)? = number;
             } else {
                 let n = name.strip_prefix("xmm").and_then(|n| n.parse::<usize>().ok()).ok_or_else(bad)?;
                 *cpu.xmm.get_mut(n).ok_or_else(bad)? = number;

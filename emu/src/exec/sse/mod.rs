@@ -108,8 +108,8 @@ trait Float {
 /// `cpu` is live.
 #[inline(always)]
 pub(super) unsafe fn xmm(cpu: *mut Cpu, n: u8) -> *mut X {
-    // SAFETY: there are 16 registers of 16 bytes.
-    unsafe { (&raw mut (*cpu).xmm).cast::<X>().add(usize::from(n & 15)) }
+    // SAFETY: there are 16 registers of 32 bytes, the lower half first.
+    unsafe { (&raw mut (*cpu).ymm).cast::<[X; 2]>().add(usize::from(n & 15)).cast() }
 }
 
 /// A value in the lowest lane, zeros above.

@@ -117,13 +117,13 @@ impl Rig {
 
     fn apply(&mut self, s: &mut State) -> Exit {
         let cpu = self.cpu();
-        cpu.xmm[0] = words(s.xmm[0]);
-        cpu.xmm[1] = words(s.xmm[1]);
+        cpu.ymm[0][0] = words(s.xmm[0]);
+        cpu.ymm[1][0] = words(s.xmm[1]);
         (cpu.gpr[0], cpu.mxcsr, cpu.flags) = (s.rax, s.mxcsr, Lazy::explicit(0));
         let exit = self.step();
         let cpu = self.cpu();
         (s.rax, s.mxcsr, s.flags) = (cpu.gpr[0], cpu.mxcsr, cpu.flags.get());
-        s.xmm = [bytes(cpu.xmm[0]), bytes(cpu.xmm[1])];
+        s.xmm = [bytes(cpu.ymm[0][0]), bytes(cpu.ymm[1][0])];
         exit
     }
 
@@ -230,12 +230,12 @@ fn unmasked_exceptions_are_those_once_compared() {
 fn fault_of(code: &[u8], rax: u64, prepare: impl Fn(&mut Cpu)) -> Option<Fault> {
     let mut rig = Rig::new(code);
     rig.cpu().gpr[0] = rax;
-    rig.cpu().xmm = [[0x3ff8_0000_0000_0000, 0x1111]; 16];
+    rig.cpu().ymm = [[[0x3ff8_0000_0000_0000, 0x1111], [2, 3]]; 16];
     prepare(rig.cpu());
-    let before = rig.cpu().xmm;
+    let before = rig.cpu().ymm;
     match rig.step() {
         Exit::Trap(Trap::Fault(fault)) => {
-            assert_eq!((rig.cpu().rip, rig.cpu().xmm), (CODE, before), "a faulting instruction changes nothing");
+            assert_eq!((rig.cpu().rip, rig.cpu().ymm), (CODE, before), "a faulting instruction changes nothing");
             Some(fault)
         }
         exit => {
@@ -304,13 +304,65 @@ fn availability_is_checked() {
     assert_eq!(fault_of(&[0x9b], 0, |c| c.cr0 = c.cr0 & !cr0::MP | cr0::TS), None);
 }
 
+/// XGETBV and XSETBV at CPL 0: what is enabled, and what cannot be.
+#[test]
+fn extended_state_is_enabled_step_by_step() {
+    use crate::cpu::regs::{RAX, RCX, RDX, cr0, cr4};
+    let (xgetbv, xsetbv, xsave) = ([0x0f, 0x01, 0xd0], [0x0f, 0x01, 0xd1], [0x0f, 0xae, 0x20]);
+    let on = |c: &mut Cpu| c.cr4 |= cr4::OSXSAVE;
+    for code in [xgetbv, xsetbv, xsave] {
+        assert_eq!(fault_of(&code, DATA, |c| c.gpr[RCX] = 0), Some(Fault::UD), "{code:x?} without CR4.OSXSAVE");
+    }
+    assert_eq!(fault_of(&xsave, DATA, on), None);
+    assert_eq!(fault_of(&xsave, DATA + 32, on), Some(Fault::GP0), "not aligned");
+    assert_eq!(fault_of(&xsave, DATA, |c| (c.cr0, c.cr4) = (c.cr0 | cr0::TS, c.cr4 | cr4::OSXSAVE)), Some(Fault::NM));
+    let set = |high: u64, low: u64, number: u64| {
+        fault_of(&xsetbv, low, move |c| {
+            on(c);
+            (c.gpr[RCX], c.gpr[RDX]) = (number, high);
+        })
+    };
+    assert_eq!([set(0, 1, 0), set(0, 3, 0), set(0, 7, 0)], [None; 3]);
+    for (high, low, number) in [(0, 0, 0), (0, 6, 0), (0, 5, 0), (0, 0xf, 0), (1, 7, 0), (0, 7, 1)] {
+        assert_eq!(set(high, low, number), Some(Fault::GP0), "{high:x} {low:x} {number}");
+    }
+    let mut rig = Rig::new(&xgetbv);
+    let read = |rig: &mut Rig, number: u64| {
+        rig.cpu().gpr[RCX] = number;
+        assert_eq!(rig.step(), Exit::None);
+        rig.cpu().gpr[RAX]
+    };
+    on(rig.cpu());
+    rig.cpu().xcr0 = 7;
+    assert_eq!([read(&mut rig, 0), read(&mut rig, 1)], [7, 0], "enabled, in use");
+    (rig.cpu().mxcsr, rig.cpu().ymm[3][1]) = (0x1fa0, [0, 1]);
+    assert_eq!(read(&mut rig, 1), 6);
+}
+
+/// CPUID mirrors CR4.OSXSAVE and gives the size of what is enabled.
+#[test]
+fn cpuid_follows_the_extended_state() {
+    use crate::cpu::regs::{RAX, RBX, RCX, cr4};
+    let mut rig = Rig::new(&[0x0f, 0xa2]);
+    let mut cpuid = |leaf: u64, cr4: u64, xcr0: u64| {
+        let cpu = rig.cpu();
+        (cpu.gpr[RAX], cpu.gpr[RCX]) = (leaf, 0);
+        (cpu.cr4, cpu.xcr0) = (cpu.cr4 & !cr4::OSXSAVE | cr4, xcr0);
+        assert_eq!(rig.step(), Exit::None);
+        (rig.cpu().gpr[RBX], rig.cpu().gpr[RCX])
+    };
+    assert_eq!(cpuid(1, 0, 1).1 >> 26 & 3, 1);
+    assert_eq!(cpuid(1, cr4::OSXSAVE, 1).1 >> 26 & 3, 3);
+    assert_eq!((cpuid(13, cr4::OSXSAVE, 3), cpuid(13, cr4::OSXSAVE, 7)), ((576, 832), (832, 832)));
+}
+
 #[test]
 fn unmasked_exceptions_raise_xm_and_leave_the_flag() {
     use crate::cpu::regs::cr4;
     let divsd = [0xf2, 0x0f, 0x5e, 0xc1];
     let zero_divisor = |masks: u32| {
         move |c: &mut Cpu| {
-            c.xmm[1] = [0, 0];
+            c.ymm[1][0] = [0, 0];
             c.mxcsr = masks;
         }
     };
