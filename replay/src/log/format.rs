@@ -157,7 +157,7 @@ mod tests {
     fn a_header_has_these_bytes() {
         let header = LogHeader { creator: "me".into(), program: "p".into(), config: vec![1, 2] };
         let mut expected = b"FTEMULOG".to_vec();
-        expected.extend([2, 0, 0, 0]); // version
+        expected.extend([3, 0, 0, 0]); // version
         expected.extend([2 + 2 + 2 + 1 + 16 + 2, 0, 0, 0]); // length of the body
         expected.extend([2, 0, b'm', b'e', 1, 0, b'p']);
         expected.extend(xxh3_128(&[1, 2]).to_le_bytes());
