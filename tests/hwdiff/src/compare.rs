@@ -14,6 +14,9 @@ const KERNEL_HALF: u64 = 1 << 47;
 #[must_use]
 pub fn differences(host: &Outcome, emulated: &Outcome, ignored: Ignored) -> Vec<String> {
     let mut lines = Vec::new();
+    if host == emulated {
+        return lines;
+    }
     let mut differ = |name: &str, host: String, emulated: String| {
         if host != emulated {
             lines.push(format!("{name}: host {host}, emu {emulated}"));
