@@ -28,6 +28,8 @@ struct Context {
     fx: FxArea,
     cpu: Cpu,
     host_rsp: u64,
+    /// Base of FS: the host's thread-local storage. A case has 0, as the guest.
+    host_fs: u64,
     fault: Fault,
 }
 
@@ -40,6 +42,7 @@ static CONTEXT: Shared = Shared(UnsafeCell::new(Context {
     fx: FxArea { x87: X87::INITIAL, rest: [0; 352] },
     cpu: Cpu { gpr: [0; 16], rip: 0, rflags: 0, xmm: [0; 16], mxcsr: MXCSR, x87: X87::INITIAL },
     host_rsp: 0,
+    host_fs: 0,
     fault: Fault { vector: 0, error: 0, cr2: 0 },
 }));
 /// Set while a case runs: any other signal of these kinds is a bug of ours and must kill the process.
@@ -84,6 +87,12 @@ impl Native {
     /// # Errors
     /// What the operating system says when the fixed addresses are taken or executable memory is refused.
     pub fn new() -> io::Result<Self> {
+        // Linux 5.9 lets programs write the bases of FS and GS.
+        const FSGSBASE: u64 = 1 << 1;
+        // SAFETY: always allowed.
+        if unsafe { libc::getauxval(libc::AT_HWCAP2) } & FSGSBASE == 0 {
+            return Err(io::Error::other("WRFSBASE does not work on this host"));
+        }
         let owner = OWNER.lock().unwrap_or_else(PoisonError::into_inner);
         map_regions()?;
         let mut alt_stack = vec![0u8; ALT_STACK_BYTES].into_boxed_slice();
@@ -178,6 +187,7 @@ fn install_handlers(alt_stack: &mut [u8]) -> io::Result<()> {
 }
 
 /// Copies the interrupted state into the context and diverts the return to [`leave`]. Async-signal-safe: it only copies.
+/// There is no thread-local storage here: FS is the case's.
 extern "C" fn on_signal(signal: i32, _info: *mut libc::siginfo_t, ucontext: *mut libc::c_void) {
     if !ARMED.swap(false, Ordering::SeqCst) {
         // SAFETY: SIG_DFL is valid; the instruction faults again and kills the process as it should.
@@ -217,6 +227,8 @@ unsafe extern "sysv64" fn enter(context: *mut Context) {
     naked_asm!(
         "push rbx", "push rbp", "push r12", "push r13", "push r14", "push r15",
         "mov [rdi + {host_rsp}], rsp",
+        "rdfsbase rax", "mov [rdi + {host_fs}], rax",
+        "xor eax, eax", "wrfsbase rax",
         "fxrstor64 [rdi + {fx}]",
         "ldmxcsr [rdi + {mxcsr}]",
         "movups xmm0, [rdi + {xmm}]", "movups xmm1, [rdi + {xmm} + 0x10]",
@@ -240,6 +252,7 @@ unsafe extern "sysv64" fn enter(context: *mut Context) {
         "jmp [rip + {context} + {rip}]",
         context = sym CONTEXT,
         host_rsp = const mem::offset_of!(Context, host_rsp),
+        host_fs = const mem::offset_of!(Context, host_fs),
         fx = const mem::offset_of!(Context, fx),
         mxcsr = const mem::offset_of!(Context, cpu.mxcsr),
         xmm = const mem::offset_of!(Context, cpu.xmm),
@@ -254,11 +267,14 @@ unsafe extern "sysv64" fn enter(context: *mut Context) {
 unsafe extern "sysv64" fn leave() {
     naked_asm!(
         "mov rsp, [rip + {context} + {host_rsp}]",
+        "mov rax, [rip + {context} + {host_fs}]", "wrfsbase rax",
+        "xor eax, eax", "wrgsbase rax",
         "fninit",
         "push 0x1f80", "ldmxcsr [rsp]", "add rsp, 8",
         "pop r15", "pop r14", "pop r13", "pop r12", "pop rbp", "pop rbx",
         "ret",
         context = sym CONTEXT,
         host_rsp = const mem::offset_of!(Context, host_rsp),
+        host_fs = const mem::offset_of!(Context, host_fs),
     )
 }
