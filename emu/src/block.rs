@@ -12,7 +12,7 @@ use crate::op::{FALL, Header, Links, NEVER, Op, TAKEN};
 /// Guest instructions in a block at most.
 const BLOCK_INSNS_MAX: usize = 48;
 /// Bytes looked at for one block: room for its longest instructions.
-const CODE_BYTES: usize = BLOCK_INSNS_MAX * 15;
+const CODE_BYTES: usize = BLOCK_INSNS_MAX * decode::INSN_BYTES_MAX;
 /// Ops in a block at most: `Op::slot` is a byte.
 const BLOCK_OPS_MAX: usize = 240;
 /// Ops in one piece of the arena.
@@ -208,20 +208,15 @@ impl Cpu {
         let max = if self.single { 1 } else { BLOCK_INSNS_MAX };
         let code = self.code_bytes(phys, room.min(CODE_BYTES));
         let mut insns = decode::block(&code, max);
-        if insns.is_empty() && room < 15 && !decode::invalid_without_more(&code) {
+        if insns.is_empty() {
             // The first instruction goes on in the next page (SDM: a fetch fault there is a fault of it).
             second_page = self.translate_code((rip | PAGE_MASK).wrapping_add(1))?;
             // Read again: the walk may have set an accessed bit in what is now code.
             let mut code = self.code_bytes(phys, room);
-            code.extend(self.code_bytes(second_page, 15 - room));
+            code.extend(self.code_bytes(second_page, decode::INSN_BYTES_MAX - room));
             insns = decode::block(&code, 1);
-            if insns.is_empty() {
-                insns.push(decode::invalid(&code));
-            }
-            // What was looked at counts, also where a shorter instruction is found invalid.
+            // What was looked at counts, also where a shorter instruction is found.
             insns[0].len = insns[0].len.max(room as u8 + 1);
-        } else if insns.is_empty() {
-            insns.push(decode::invalid(&code));
         }
         let block = Builder::new(self.single, rip & PAGE_MASK).finish(&mut insns, &mut self.cache.unimplemented);
         Ok(self.install(&block, key, second_page))

@@ -4,7 +4,12 @@ use iced_x86::{
     Code, ConditionCode, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
 };
 
+use crate::cpu::fault::vector;
 use crate::cpu::offset;
+
+mod length;
+
+pub(crate) use length::MAX as INSN_BYTES_MAX;
 
 /// One list of operations: the enum, the mapping from the decoder's mnemonics, and the list for reports.
 /// `exec::bind` matches on the enum without a wildcard, so that a missing handler does not compile.
@@ -72,11 +77,12 @@ operations! {
     // Strings.
     Movs: Movsb Movsw Movsq; MovsdOrSse: Movsd; Cmps: Cmpsb Cmpsw Cmpsq; CmpsdOrSse: Cmpsd; Stos: Stosb Stosw Stosd Stosq;
     Lods: Lodsb Lodsw Lodsd Lodsq; Scas: Scasb Scasw Scasd Scasq; Ins: Insb Insw Insd; Outs: Outsb Outsw Outsd;
-    // No effect here.
-    Nop: Nop Pause Endbr64 Endbr32 Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Prefetchw Lfence Mfence Sfence;
+    // No effect here. RDSSP, CLDEMOTE and PREFETCHIT are among the reserved NOPs as long as nobody advertises them.
+    Nop: Nop Reservednop Pause Endbr64 Endbr32 Lfence Mfence Sfence Rdsspd Rdsspq Cldemote
+        Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Prefetch Prefetchw Prefetchwt1 Prefetchit0 Prefetchit1;
     // System.
     Hlt: Hlt; Cli: Cli; Sti: Sti; In: In; Out: Out; Cpuid: Cpuid; Rdtsc: Rdtsc; Rdtscp: Rdtscp;
-    Rdrand: Rdrand; Rdseed: Rdseed; Rdmsr: Rdmsr; Wrmsr: Wrmsr; Clts: Clts; Wbinvd: Wbinvd Invd; Invlpg: Invlpg;
+    Rdrand: Rdrand; Rdseed: Rdseed; Rdmsr: Rdmsr; Wrmsr: Wrmsr; Clts: Clts; Wbinvd: Wbinvd Wbnoinvd Invd; Invlpg: Invlpg;
     Lgdt: Lgdt; Lidt: Lidt; Sgdt: Sgdt; Sidt: Sidt; Lldt: Lldt; Sldt: Sldt; Ltr: Ltr; Str: Str; Smsw: Smsw; Lmsw: Lmsw;
     Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush Clflushopt;
     Rdpid: Rdpid; Rdfsbase: Rdfsbase; Rdgsbase: Rdgsbase; Wrfsbase: Wrfsbase; Wrgsbase: Wrgsbase;
@@ -256,20 +262,15 @@ struct FlagUse {
 }
 
 /// Decodes up to `max` instructions from the start of `code`, to the end of straight-line code. Stops before an
-/// instruction that `code` does not hold whole.
+/// encoding that `code` does not hold whole; one of more than 15 bytes, or of none that there are, is #GP or #UD.
 pub(crate) fn block(code: &[u8], max: usize) -> Vec<Insn> {
     let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
     let mut insns = Vec::new();
     while insns.len() < max && decoder.can_decode() {
         let start = decoder.position();
         let instruction = decoder.decode();
-        if decoder.last_error() == DecoderError::NoMoreBytes {
-            break;
-        }
         if decoder.last_error() != DecoderError::None {
-            let mut bad = invalid(&code[start..]);
-            bad.off = start as u16;
-            insns.push(bad);
+            insns.extend(invalid(&code[start..], start as u16));
             break;
         }
         let mut insn = convert(&instruction, start as u16);
@@ -289,23 +290,26 @@ fn x87_opcode(code: &[u8]) -> u16 {
     escape.map_or(0, |bytes| u16::from(bytes[0] & 7) << 8 | u16::from(bytes[1]))
 }
 
-/// Whether what begins in `code` is an invalid instruction whatever follows.
-pub(crate) fn invalid_without_more(code: &[u8]) -> bool {
-    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
-    let _ = decoder.decode();
-    decoder.last_error() == DecoderError::InvalidInstruction
+/// The instruction that raises what the encoding at the start of `code` raises; `None` if more bytes must be seen.
+fn invalid(code: &[u8], off: u16) -> Option<Insn> {
+    let (len, vector) = match length::of(&code[..code.len().min(length::MAX)]) {
+        Some(len) => (len, vector::UD),
+        None if code.len() >= length::MAX => (length::MAX, vector::GP),
+        None => return None,
+    };
+    let mut insn = convert(&Instruction::default(), off);
+    insn.operation = Operation::Invalid;
+    (insn.len, insn.cc) = (len as u8, vector);
+    (insn.may_fault, insn.ends) = (true, true);
+    Some(insn)
 }
 
-/// The instruction that raises what an undecodable one raises: #GP above 15 bytes, #UD else.
-pub(crate) fn invalid(code: &[u8]) -> Insn {
-    let prefix = |b: &&u8| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
-    let too_long = code.iter().take_while(prefix).count() >= 14;
-    let mut insn = convert(&Instruction::default(), 0);
-    insn.operation = Operation::Invalid;
-    insn.len = 1;
-    insn.cc = if too_long { crate::cpu::fault::vector::GP } else { crate::cpu::fault::vector::UD };
-    (insn.may_fault, insn.ends) = (true, true);
-    insn
+/// The length of the instruction at the start of `code`, if there is one.
+#[cfg(test)]
+fn valid_length(code: &[u8]) -> Option<usize> {
+    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
+    let length = decoder.decode().len();
+    (decoder.last_error() == DecoderError::None).then_some(length)
 }
 
 /// The text of the instruction at the start of `code`, for reports.

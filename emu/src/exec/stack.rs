@@ -4,7 +4,7 @@ use super::mov::{mov_mr, mov_rm};
 use super::operand::{mem_op, place, read};
 use super::{Bound, push_slow, system};
 use crate::block::Builder;
-use crate::cpu::fault::Trap;
+use crate::cpu::fault::{Fault, Trap};
 use crate::cpu::flags::{self, Lazy};
 use crate::cpu::{Cpu, offset, regs};
 use crate::decode::{Insn, Operand, Operation};
@@ -137,10 +137,15 @@ pub(crate) fn slow(i: &Insn, b: &mut Builder) -> Bound {
     push_slow(f, Op { imm: imm(0) | imm(1) << 16, aux: i.width, ..Builder::blank() }, b)
 }
 
+/// A non-canonical address in the stack segment is #SS, not #GP.
+fn on_stack(trap: Trap) -> Trap {
+    if trap == Trap::Fault(Fault::GP0) { Fault::SS0.into() } else { trap }
+}
+
 fn pushf(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let value = cpu.rflags_all() & !(flags::VM | flags::RF);
     let sp = cpu.gpr[regs::RSP].wrapping_sub(u64::from(op.aux));
-    cpu.store(sp, value, usize::from(op.aux), cpu.user)?;
+    cpu.store(sp, value, usize::from(op.aux), cpu.user).map_err(on_stack)?;
     cpu.gpr[regs::RSP] = sp;
     Ok(())
 }
@@ -148,7 +153,8 @@ fn pushf(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 /// What POPF may change depends on CPL and IOPL (SDM Vol. 2B, POPF).
 fn popf(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let sp = cpu.gpr[regs::RSP];
-    let value = if op.aux == 2 { cpu.load::<2>(sp, cpu.user)? } else { cpu.load::<8>(sp, cpu.user)? };
+    let value =
+        if op.aux == 2 { cpu.load::<2>(sp, cpu.user) } else { cpu.load::<8>(sp, cpu.user) }.map_err(on_stack)?;
     let old = cpu.rflags_all();
     let mut may = flags::ARITH | flags::TF | flags::DF | flags::NT | flags::AC | flags::ID;
     if cpu.cpl() == 0 {
@@ -167,6 +173,10 @@ fn popf(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 
 /// ENTER (SDM Vol. 2A): `imm` is size | level << 16.
 fn enter_frame(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    enter_on_stack(cpu, op).map_err(on_stack)
+}
+
+fn enter_on_stack(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let (bytes, level) = (u64::from(op.aux), (op.imm >> 16) & 31);
     let user = cpu.user;
     let mut sp = cpu.gpr[regs::RSP].wrapping_sub(bytes);

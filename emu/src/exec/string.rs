@@ -297,17 +297,19 @@ fn cmps_step<T: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> 
     Ok(done)
 }
 
-/// A port may raise or let through an interrupt: the run loop must look after each iteration.
-fn one_at_a_time(cpu: &mut Cpu) {
+/// What INS and OUTS begin with: the right to use the port is checked even if RCX is 0. A port may raise or let through
+/// an interrupt: the run loop must look after each iteration.
+fn one_at_a_time(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    cpu.check_port(cpu.gpr[RDX] as u16, 1 << op.scale)?;
     cpu.steps_limit = cpu.steps_limit.min(cpu.steps + 1);
+    Ok(())
 }
 
 /// INS: the destination is checked before the port is read, which may have an effect.
 fn ins(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    one_at_a_time(cpu);
+    one_at_a_time(cpu, op)?;
     repeat(cpu, op, |cpu, op, _| {
         let (port, to, bytes) = (cpu.gpr[RDX] as u16, destination(cpu, op), 1 << op.scale);
-        cpu.check_port(port, bytes)?;
         cpu.probe_write(to, bytes.into(), cpu.user)?;
         let value = cpu.port_read(port, bytes)?;
         cpu.store(to, value.into(), bytes.into(), cpu.user)?;
@@ -317,10 +319,9 @@ fn ins(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn outs(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    one_at_a_time(cpu);
+    one_at_a_time(cpu, op)?;
     repeat(cpu, op, |cpu, op, _| {
         let (port, from, bytes) = (cpu.gpr[RDX] as u16, source(cpu, op), 1 << op.scale);
-        cpu.check_port(port, bytes)?;
         let value = cpu.load_bytes(from, bytes)?;
         cpu.port_write(port, bytes, value as u32)?;
         advance(cpu, op, RSI, 1);

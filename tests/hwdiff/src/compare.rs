@@ -8,12 +8,15 @@ pub const GPR: [&str; 16] =
     ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
 
 /// First address that is the kernel's. Whether something is mapped there is not a program's business.
-const KERNEL_HALF: u64 = 1 << 47;
+const KERNEL_HALF: u64 = (1 << 47) - crate::layout::PAGE;
 
 /// What differs apart from `ignored`, one line each; empty if nothing does.
 #[must_use]
 pub fn differences(host: &Outcome, emulated: &Outcome, ignored: Ignored) -> Vec<String> {
     let mut lines = Vec::new();
+    if host == emulated {
+        return lines;
+    }
     let mut differ = |name: &str, host: String, emulated: String| {
         if host != emulated {
             lines.push(format!("{name}: host {host}, emu {emulated}"));
@@ -39,24 +42,29 @@ pub fn differences(host: &Outcome, emulated: &Outcome, ignored: Ignored) -> Vec<
         }
         differ(&name, hex(host), hex(emulated));
     }
-    let exception = |outcome: &Outcome| match outcome.fault {
-        seen if ignored.cr2 => fault(&Outcome { fault: Fault { cr2: 0, ..seen }, ..outcome.clone() }),
-        _ => fault(outcome),
-    };
+    let exception = |outcome: &Outcome| fault_text(as_told(outcome.fault, ignored));
     differ("exception", exception(host), exception(emulated));
     differ("memory", memory(&host.memory), memory(&emulated.memory));
     lines
 }
 
+/// What a program can know of an exception, less what is ignored.
+fn as_told(seen: Fault, ignored: Ignored) -> Fault {
+    // Linux reports every address of its own half as present.
+    let error = if seen.vector == 14 && seen.cr2 >= KERNEL_HALF { seen.error & !1 } else { seen.error };
+    Fault { error, cr2: if ignored.cr2 { 0 } else { seen.cr2 }, ..seen }
+}
+
 /// `#14(6) cr2=10002000`: vector, error code, address.
 #[must_use]
 pub fn fault(outcome: &Outcome) -> String {
-    let fault = outcome.fault;
-    // Linux reports every address of its own half as present.
-    let error = if fault.vector == 14 && fault.cr2 >= KERNEL_HALF { fault.error & !1 } else { fault.error };
+    fault_text(as_told(outcome.fault, Ignored::default()))
+}
+
+fn fault_text(fault: Fault) -> String {
     match fault.vector {
-        14 => format!("#14({error:x}) cr2={:x}", fault.cr2),
-        8 | 10..=13 | 17 => format!("#{}({error:x})", fault.vector),
+        14 => format!("#14({:x}) cr2={:x}", fault.error, fault.cr2),
+        8 | 10..=13 | 17 => format!("#{}({:x})", fault.vector, fault.error),
         vector => format!("#{vector}"),
     }
 }

@@ -171,12 +171,12 @@ fn in_kernel(power_on: CpuState, kernel: &Kernel) -> CpuState {
     cpu.tr = tss;
     cpu.gdtr = Table { base: kernel::high(kernel::GDT_AT), limit: 0x4f };
     cpu.idtr = Table { base: kernel::high(kernel::IDT_AT), limit: 0x1ff };
-    // PG, AM, WP, NE, ET, MP, PE; PAE, OSFXSR, OSXMMEXCPT, OSXSAVE; LMA, LME, NXE: as Linux runs user mode.
+    // PG, AM, WP, NE, ET, MP, PE; PAE, OSFXSR, OSXMMEXCPT, OSXSAVE; LMA, LME, NXE, SCE: as Linux runs user mode.
     cpu.cr0 = 0x8005_0033;
     cpu.cr3 = kernel::PML4_AT;
     cpu.cr4 = 0x4_0620;
     // x87, SSE, AVX.
     cpu.xcr0 = 7;
-    cpu.msr.efer = 0xd00;
+    cpu.msr.efer = 0xd01;
     cpu
 }

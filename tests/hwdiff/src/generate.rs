@@ -39,23 +39,20 @@ pub fn case(form: Form, rng: &mut Rng) -> (Case, Instruction) {
 }
 
 /// A case in the making.
-struct Draft<'r> {
+pub(crate) struct Draft<'r> {
     form: Form,
-    instruction: Instruction,
-    cpu: Cpu,
-    memory: Vec<Patch>,
-    rng: &'r mut Rng,
+    pub(crate) instruction: Instruction,
+    pub(crate) cpu: Cpu,
+    pub(crate) memory: Vec<Patch>,
+    pub(crate) rng: &'r mut Rng,
 }
 
 fn attempt(form: Form, rng: &mut Rng) -> Option<(Case, Instruction)> {
     let instruction = encode::operands(form, rng)?;
-    let mut cpu = Cpu::background(START);
-    cpu.gpr.fill_with(|| rng.operand());
-    cpu.rflags = FIXED | rng.draw() & STATUS;
-    if form.family == "string" || rng.one_in(8) {
-        cpu.rflags |= rng.draw() & DF;
+    let mut draft = Draft::new(form, instruction, rng);
+    if form.family == "string" || draft.rng.one_in(8) {
+        draft.cpu.rflags |= draft.rng.draw() & DF;
     }
-    let mut draft = Draft { form, instruction, cpu, memory: Vec::new(), rng };
     if crate::forms::is_vector(draft.form.family) {
         draft.vector_registers();
     }
@@ -66,6 +63,10 @@ fn attempt(form: Form, rng: &mut Rng) -> Option<(Case, Instruction)> {
         draft.vector_registers();
         draft.x87_registers();
         draft.some_initial();
+    }
+    if draft.form.family.starts_with("mmx") {
+        draft.vector_registers();
+        draft.mmx_registers();
     }
     draft.implicit_operands();
     if draft.instruction.op_kinds().any(|kind| kind == OpKind::Memory) {
@@ -83,14 +84,24 @@ fn attempt(form: Form, rng: &mut Rng) -> Option<(Case, Instruction)> {
     Some((Case { code, cpu, memory }, instruction))
 }
 
+impl<'r> Draft<'r> {
+    /// Random integer registers and flags; nothing in memory.
+    pub(crate) fn new(form: Form, instruction: Instruction, rng: &'r mut Rng) -> Self {
+        let mut cpu = Cpu::background(START);
+        cpu.gpr.fill_with(|| rng.operand());
+        cpu.rflags = FIXED | rng.draw() & STATUS;
+        Self { form, instruction, cpu, memory: Vec::new(), rng }
+    }
+}
+
 impl Draft<'_> {
-    fn patch(&mut self, at: u64, bytes: &[u8]) {
+    pub(crate) fn patch(&mut self, at: u64, bytes: &[u8]) {
         self.memory.push(Patch { at, bytes: bytes.to_vec() });
     }
 
     /// A linear address for `len` bytes: mostly inside the window, sometimes over the middle of it (a page
     /// boundary), over its ends, or outside. `line`: within a cache line, as locked operations should be.
-    fn target(&mut self, len: u64, line: bool) -> u64 {
+    pub(crate) fn target(&mut self, len: u64, line: bool) -> u64 {
         let slack = len.max(1);
         match self.rng.below(32) {
             0 => DATA + DATA_LEN - self.rng.below(slack + 1),
@@ -102,7 +113,7 @@ impl Draft<'_> {
     }
 
     /// An address to jump to: among the breakpoints, or one that faults.
-    fn code_target(&mut self) -> u64 {
+    pub(crate) fn code_target(&mut self) -> u64 {
         match self.rng.below(16) {
             0 => self.rng.draw() | 1 << 62,
             1 => CODE - 1 - self.rng.below(PAGE),
@@ -135,7 +146,7 @@ impl Draft<'_> {
     }
 
     /// Numbers and bits for every lane width; any rounding mode, mostly with all exceptions masked.
-    fn vector_registers(&mut self) {
+    pub(crate) fn vector_registers(&mut self) {
         const MASKS: u32 = 0x1f80;
         for n in 0..16 {
             (self.cpu.xmm[n], self.cpu.ymm_high[n]) = (self.rng.vector(), self.rng.vector());
@@ -148,7 +159,7 @@ impl Draft<'_> {
     }
 
     /// Numbers on the stack, which mostly has one empty place; any control, exceptions mostly masked, rarely pending.
-    fn x87_registers(&mut self) {
+    pub(crate) fn x87_registers(&mut self) {
         const MASKS: u16 = 0x3f;
         const CODES: u16 = 0x4700;
         let control = low_word(self.rng.draw()) & 0xf00;
@@ -176,11 +187,12 @@ impl Draft<'_> {
             let [a, b] = [self.cpu.x87.st[0], u128::from(self.rng.below(3))];
             self.cpu.x87.st.iter_mut().skip(1).for_each(|st| *st = a + b);
         }
-        if self.form.family.starts_with("mmx") {
-            self.vector_registers();
-            for n in 0..8 {
-                self.cpu.x87.st[n] = self.cpu.x87.st[n] >> 64 << 64 | self.rng.vector() & u128::from(u64::MAX);
-            }
+    }
+
+    /// Packed integers in the registers of MMX.
+    fn mmx_registers(&mut self) {
+        for n in 0..8 {
+            self.cpu.x87.st[n] = self.cpu.x87.st[n] >> 64 << 64 | self.rng.vector() & u128::from(u64::MAX);
         }
     }
 

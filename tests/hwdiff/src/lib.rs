@@ -1,18 +1,21 @@
 //! Differential tester: the same instruction bytes on the host's CPU and in emu.
 //!
-//! `forms` lists what is compared, `generate` makes cases of it, `native` and `emulated` run them, `compare` looks.
+//! `forms` lists what is compared and `generate` makes cases of it; `raw` makes cases of random bytes. `native` and `emulated`
+//! run them, `compare` looks, `campaign` runs many and `workers` shares them among processes.
 
 pub mod campaign;
 pub mod case;
 pub mod compare;
 pub mod emulated;
 mod encode;
+pub mod features;
 pub mod forms;
 pub mod generate;
 mod kernel;
 pub mod layout;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod native;
+pub mod raw;
 pub mod rng;
 pub mod sequence;
 pub mod silicon;
@@ -20,3 +23,4 @@ pub mod silicon;
 pub mod traced;
 pub mod undefined;
 pub mod vectors;
+pub mod workers;

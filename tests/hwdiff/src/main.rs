@@ -8,7 +8,7 @@ struct Options {
     /// How many cases; the forms take turns.
     #[arg(long, default_value_t = 1_000_000)]
     cases: u64,
-    /// Only the forms of this family.
+    /// Only the forms of this family, or "raw": random bytes.
     #[arg(long)]
     family: Option<String>,
     /// Seed of all random choices.
@@ -17,6 +17,12 @@ struct Options {
     /// Only this case (the same family and seed reproduce it).
     #[arg(long)]
     case: Option<u64>,
+    /// Processes that share the cases [default: one for each core].
+    #[arg(long)]
+    jobs: Option<u64>,
+    /// The cases FIRST..END as a worker: events on standard output.
+    #[arg(long, hide = true, value_name = "FIRST..END")]
+    slice: Option<String>,
     /// Write test vectors made by this CPU into this directory, one file for each family.
     #[arg(long, value_name = "DIR")]
     emit_vectors: Option<std::path::PathBuf>,
@@ -39,16 +45,20 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod host {
+    use std::io::{Error, Write};
     use std::process::ExitCode;
 
-    use hwdiff::emulated::Emulated;
+    use hwdiff::campaign::{self, Duel, Plan, Verdict};
     use hwdiff::native::Native;
-    use hwdiff::{campaign, forms, silicon, vectors};
+    use hwdiff::workers::{self, Findings};
+    use hwdiff::{forms, raw, silicon, vectors};
 
     use super::Options;
 
     /// Vectors written for each form.
     const LINES: u64 = 9;
+    /// Differences that are printed in full; all are counted.
+    const REPORTS_MAX: usize = 20;
 
     pub(super) fn main(options: &Options) -> ExitCode {
         match run(options) {
@@ -62,40 +72,96 @@ mod host {
     }
 
     fn run(options: &Options) -> std::io::Result<bool> {
-        let forms = forms::forms(options.family.as_deref());
-        if forms.is_empty() {
-            let names: Vec<_> = forms::FAMILIES.iter().map(|(name, _)| *name).collect();
-            return Err(std::io::Error::other(format!("no such family; there are {}", names.join(", "))));
+        let plan = Plan::new(options.family.as_deref(), options.seed);
+        if plan.is_empty() {
+            let names: Vec<_> = forms::FAMILIES.iter().map(|(name, _)| *name).chain([raw::FAMILY]).collect();
+            return Err(Error::other(format!("no such family; there are {}", names.join(", "))));
         }
+        if let Some(slice) = &options.slice {
+            work(&plan, slice).map(|()| true)
+        } else if options.silicon {
+            let each = options.cases / plan.forms().len().max(1) as u64 + 1;
+            print!("{}", silicon::report(&mut Native::new()?, plan.forms(), each, options.seed));
+            Ok(true)
+        } else if let Some(directory) = &options.emit_vectors {
+            emit(options, directory).map(|()| true)
+        } else if let Some(number) = options.case {
+            alone(&plan, number)
+        } else {
+            compare(&plan, options)
+        }
+    }
+
+    /// One of the processes of [`compare`].
+    fn work(plan: &Plan, slice: &str) -> std::io::Result<()> {
+        let numbers = slice.split_once("..").and_then(|(first, end)| Some(first.parse().ok()?..end.parse().ok()?));
+        let numbers = numbers.ok_or_else(|| Error::other("a slice is FIRST..END"))?;
         let mut native = Native::new()?;
-        if options.silicon {
-            print!(
-                "{}",
-                silicon::report(&mut native, &forms, options.cases.div_ceil(forms.len() as u64), options.seed)
-            );
-            return Ok(true);
-        }
-        if let Some(directory) = &options.emit_vectors {
-            for family in vectors::families().filter(|name| options.family.as_deref().is_none_or(|f| f == *name)) {
-                let text = vectors::emit(family, LINES, options.seed, &mut native);
-                std::fs::write(directory.join(family).with_extension("txt"), text)?;
+        let mut duel = Duel::new(&mut native);
+        let mut out = std::io::stdout().lock();
+        let mut told = Ok(());
+        campaign::run(plan, numbers, &mut duel, &mut |event| {
+            if told.is_ok() {
+                told = writeln!(out, "{}", workers::line(&event));
             }
-            return Ok(true);
+        });
+        told
+    }
+
+    fn emit(options: &Options, directory: &std::path::Path) -> std::io::Result<()> {
+        let mut native = Native::new()?;
+        for family in vectors::families().filter(|name| options.family.as_deref().is_none_or(|f| f == *name)) {
+            let text = vectors::emit(family, LINES, options.seed, &mut native);
+            std::fs::write(directory.join(family).with_extension("txt"), text)?;
         }
-        let mut emulated = Emulated::new(true);
-        let numbers = options.case.map_or(0..options.cases, |n| n..n + 1);
-        let findings = campaign::run(&forms, numbers, options.seed, &mut native, &mut emulated);
-        for report in &findings.reports {
-            println!("{report}");
+        Ok(())
+    }
+
+    /// One case; prints what is different.
+    fn alone(plan: &Plan, number: u64) -> std::io::Result<bool> {
+        let mut native = Native::new()?;
+        match Duel::new(&mut native).run(&plan.case(number)) {
+            Verdict::Same => println!("no difference"),
+            Verdict::NotCompared => println!("not compared: not a feature of the emulated CPU"),
+            Verdict::Different(text) => {
+                println!("{text}");
+                return Ok(false);
+            }
         }
-        for (form, count) in &findings.mismatches {
-            println!("{count:8} of {form}");
+        Ok(true)
+    }
+
+    fn compare(plan: &Plan, options: &Options) -> std::io::Result<bool> {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        let mut arguments = vec![format!("--seed={}", options.seed)];
+        arguments.extend(options.family.iter().map(|family| format!("--family={family}")));
+        let findings = workers::run(options.cases, options.jobs.unwrap_or(cores), &arguments)?;
+        explain(plan, options.seed, &findings)?;
+        for (name, (count, _)) in &findings.differing {
+            println!("{count:8} of {name}");
         }
-        for name in emulated.take_unimplemented() {
-            println!("not implemented in emu: {name}");
+        if findings.skipped > 0 {
+            println!(
+                "not compared: {} raw encodings of features that the emulated CPU does not have",
+                findings.skipped
+            );
         }
-        let mismatches = findings.mismatch_count();
-        println!("forms {} of {}, cases {}, mismatches {mismatches}", findings.tested, forms.len(), findings.cases);
-        Ok(mismatches == 0 && (findings.tested == forms.len() || options.case.is_some()))
+        let (tested, forms, mismatches) = (findings.forms.len(), plan.forms().len(), findings.mismatches());
+        println!("forms {tested} of {forms}, cases {}, mismatches {mismatches}", findings.cases);
+        Ok(mismatches == 0 && tested == forms)
+    }
+
+    /// The first difference of each form, in full.
+    fn explain(plan: &Plan, seed: u64, findings: &Findings) -> std::io::Result<()> {
+        let mut firsts: Vec<_> = findings.differing.iter().map(|(name, (_, number))| (*number, name)).collect();
+        firsts.sort_unstable();
+        let mut native = Native::new()?;
+        let mut duel = Duel::new(&mut native);
+        for (number, name) in firsts.into_iter().take(REPORTS_MAX) {
+            if let Verdict::Different(text) = duel.run(&plan.case(number)) {
+                println!("{name}, --seed {seed} --case {number}\n{text}");
+            }
+        }
+        Ok(())
     }
 }

@@ -9,24 +9,34 @@
 //! The bytes are followed by breakpoints; the case ends at the first, unless another exception is given:
 //! `#14(6) cr2=10002000` is vector, error code and address, with RIP at the start of the instruction.
 
-use iced_x86::{Decoder, Instruction, InstructionInfoFactory};
+use iced_x86::{CpuidFeature, Decoder, Instruction, InstructionInfoFactory};
 
 use crate::campaign::rng_of;
 use crate::case::{Case, Cpu, FIXED, Fault, Outcome, Patch, Subject};
 use crate::compare::{GPR, bytes, differences, fault, flags, memory, x87_words};
+use crate::emulated::Emulated;
+use crate::features::Features;
 use crate::forms::{FAMILIES, Form, forms};
 use crate::layout::START;
-use crate::{generate, undefined};
+use crate::rng::Rng;
+use crate::{generate, raw, undefined};
 
 /// Longer lines are left out: there are shorter ones that show the same.
 const LINE_MAX: usize = 320;
 /// Cases tried for each line wanted.
 const TRIES: u64 = 4;
+/// Raw encodings for each line wanted of a form.
+const RAW: u64 = 400;
 
 /// The vectors of `family`, `lines` for each form, with the outcomes of `subject`.
 #[must_use]
 pub fn emit(family: &str, lines: u64, seed: u64, subject: &mut dyn Subject) -> String {
     let mut text = format!("# Family {family}, made by hwdiff --emit-vectors on an Intel CPU.\n");
+    if family == raw::FAMILY {
+        let features = Features::of(&mut Emulated::new(true));
+        text.extend((0..lines * RAW).filter_map(|number| one_raw(&features, rng_of(seed, number), subject)));
+        return text;
+    }
     for form in forms(Some(family)) {
         text += &format!("# {form}\n");
         let found = (0..lines * TRIES).filter_map(|number| one(form, seed, number, subject));
@@ -39,7 +49,7 @@ pub fn emit(family: &str, lines: u64, seed: u64, subject: &mut dyn Subject) -> S
 
 /// Names of all families that fit into lines: one file each. The areas of XSAVE do not.
 pub fn families() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().map(|(name, _)| *name).filter(|name| *name != "xsave")
+    FAMILIES.iter().map(|(name, _)| *name).filter(|name| *name != "xsave").chain([raw::FAMILY])
 }
 
 fn one(form: Form, seed: u64, number: u64, subject: &mut dyn Subject) -> Option<String> {
@@ -47,6 +57,28 @@ fn one(form: Form, seed: u64, number: u64, subject: &mut dyn Subject) -> Option<
     let (mut case, instruction) = generate::case(form, &mut rng_of(seed + ((form.code as u64) << 8), number));
     forget_unused(&mut case.cpu, &instruction);
     let outcome = subject.run(&case);
+    let line = line(&case, &instruction.to_string(), &outcome);
+    (line.len() <= LINE_MAX).then_some(line)
+}
+
+/// A raw encoding, said in as few words as it needs; none of an instruction that emu has not got, and few invalid ones.
+fn one_raw(features: &Features, mut rng: Rng, subject: &mut dyn Subject) -> Option<String> {
+    let (mut case, instruction) = raw::case(&mut rng);
+    let dull = instruction.is_invalid() && case.cpu.rip == START && !rng.one_in(6);
+    if dull || !instruction.is_invalid() && !features.contain(&instruction) {
+        return None;
+    }
+    forget_unused(&mut case.cpu, &instruction);
+    let background = Cpu::background(START);
+    let of = |names: &[CpuidFeature]| instruction.cpuid_features().iter().any(|feature| names.contains(feature));
+    if !of(&[CpuidFeature::FPU, CpuidFeature::FPU387, CpuidFeature::MMX, CpuidFeature::FXSR, CpuidFeature::SSSE3]) {
+        (case.cpu.x87, case.cpu.mxcsr) = (background.x87, background.mxcsr);
+    }
+    let outcome = subject.run(&case);
+    let bare = Case { memory: Vec::new(), ..case.clone() };
+    if subject.run(&bare) == outcome {
+        case = bare;
+    }
     let line = line(&case, &instruction.to_string(), &outcome);
     (line.len() <= LINE_MAX).then_some(line)
 }
