@@ -1,9 +1,12 @@
-//! Bytes to instructions in the engine's own terms. The only file that names the decoder.
+//! Bytes to instructions in the engine's own terms. This file and `decode/features.rs` are the only ones that name the decoder.
+
+mod features;
 
 use iced_x86::{
     Code, ConditionCode, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
 };
 
+use crate::cpu::model::FeatureSet;
 use crate::cpu::offset;
 
 /// One list of operations: the enum, the mapping from the decoder's mnemonics, and the list for reports.
@@ -73,10 +76,12 @@ operations! {
     Movs: Movsb Movsw Movsq; MovsdOrSse: Movsd; Cmps: Cmpsb Cmpsw Cmpsq; CmpsdOrSse: Cmpsd; Stos: Stosb Stosw Stosd Stosq;
     Lods: Lodsb Lodsw Lodsd Lodsq; Scas: Scasb Scasw Scasd Scasq; Ins: Insb Insw Insd; Outs: Outsb Outsw Outsd;
     // No effect here.
-    Nop: Nop Pause Endbr64 Endbr32 Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Prefetchw Lfence Mfence Sfence;
+    Nop: Nop Pause Endbr64 Endbr32 Lfence Mfence Sfence
+        Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Prefetchw Prefetchwt1 Prefetchit0 Prefetchit1 Cldemote Rdsspd Rdsspq;
     // System.
     Hlt: Hlt; Cli: Cli; Sti: Sti; In: In; Out: Out; Cpuid: Cpuid; Rdtsc: Rdtsc; Rdtscp: Rdtscp;
     Rdrand: Rdrand; Rdseed: Rdseed; Rdmsr: Rdmsr; Wrmsr: Wrmsr; Clts: Clts; Wbinvd: Wbinvd Invd; Invlpg: Invlpg;
+    Invpcid: Invpcid; Clac: Clac; Stac: Stac; Serialize: Serialize;
     Lgdt: Lgdt; Lidt: Lidt; Sgdt: Sgdt; Sidt: Sidt; Lldt: Lldt; Sldt: Sldt; Ltr: Ltr; Str: Str; Smsw: Smsw; Lmsw: Lmsw;
     Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush Clflushopt;
     Rdpid: Rdpid; Rdfsbase: Rdfsbase; Rdgsbase: Rdgsbase; Wrfsbase: Wrfsbase; Wrgsbase: Wrgsbase;
@@ -254,9 +259,9 @@ struct FlagUse {
 }
 
 /// Decodes up to `max` instructions from the start of `code`, to the end of straight-line code. Stops before an
-/// instruction that `code` does not hold whole.
-pub(crate) fn block(code: &[u8], max: usize) -> Vec<Insn> {
-    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
+/// instruction that `code` does not hold whole. What needs more than `features` is none: #UD.
+pub(crate) fn block(code: &[u8], max: usize, features: FeatureSet) -> Vec<Insn> {
+    let mut decoder = Decoder::with_ip(64, code, 0, features::options(features));
     let mut insns = Vec::new();
     while insns.len() < max && decoder.can_decode() {
         let start = decoder.position();
@@ -271,6 +276,9 @@ pub(crate) fn block(code: &[u8], max: usize) -> Vec<Insn> {
             break;
         }
         let mut insn = convert(&instruction, start as u16);
+        if !features::needs(&instruction).is_some_and(|needed| features.has_all(needed)) {
+            insn.make_invalid();
+        }
         insn.x87_opcode = x87_opcode(&code[start..]);
         let ends = insn.ends;
         insns.push(insn);
@@ -299,10 +307,11 @@ pub(crate) fn invalid(code: &[u8]) -> Insn {
     let prefix = |b: &&u8| matches!(b, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
     let too_long = code.iter().take_while(prefix).count() >= 14;
     let mut insn = convert(&Instruction::default(), 0);
-    insn.operation = Operation::Invalid;
+    insn.make_invalid();
     insn.len = 1;
-    insn.cc = if too_long { crate::cpu::fault::vector::GP } else { crate::cpu::fault::vector::UD };
-    (insn.may_fault, insn.ends) = (true, true);
+    if too_long {
+        insn.cc = crate::cpu::fault::vector::GP;
+    }
     insn
 }
 
@@ -545,6 +554,17 @@ fn may_fault(i: &Instruction) -> bool {
 }
 
 impl Insn {
+    /// Turns it into what raises #UD.
+    fn make_invalid(&mut self) {
+        // What is implemented, but not in this model, is nothing to report.
+        if self.operation != Operation::Invalid {
+            self.name = Mnemonic::INVALID;
+        }
+        self.operation = Operation::Invalid;
+        self.cc = crate::cpu::fault::vector::UD;
+        (self.may_fault, self.ends) = (true, true);
+    }
+
     /// Not an encoding of any instruction.
     pub(crate) fn is_undecodable(&self) -> bool {
         self.name == Mnemonic::INVALID

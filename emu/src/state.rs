@@ -186,5 +186,5 @@ pub struct MachineState {
 
 impl MachineState {
     /// Version of this layout; a state of another one is refused.
-    pub const VERSION: u32 = 2;
+    pub const VERSION: u32 = 3;
 }

@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_new_layout_of_the_state_is_a_new_version_of_the_format() {
         // Logs hold encoded states: whoever changes one of these must count the other up as well.
-        assert_eq!((MachineState::VERSION, FORMAT_VERSION), (2, 2));
+        assert_eq!((MachineState::VERSION, FORMAT_VERSION), (3, 3));
     }
 
     #[test]
@@ -224,8 +224,12 @@ mod tests {
         let error = Assembler::default().finish(garbage).unwrap_err();
         assert!(matches!(error, SnapshotError::Codec(_)), "{error}");
 
-        let config =
-            MachineConfig { memory_bytes: MachineConfig::MEMORY_BYTES_MIN, clock: emu::ClockMode::Host, epoch_s: 0 };
+        let config = MachineConfig {
+            memory_bytes: MachineConfig::MEMORY_BYTES_MIN,
+            clock: emu::ClockMode::Host,
+            epoch_s: 0,
+            cpu: emu::CpuModel::V3,
+        };
         let machine = Machine::new(config).unwrap();
         let encoded = codec::encode(&(config, machine.state()));
         let elsewhere = StateSegment { at, next_entry: 1, encoded: encoded.clone() };

@@ -9,7 +9,7 @@ use super::{LogError, SegmentError};
 
 /// Version of the format: of this header, of frames and entries, and of the encoded machine state inside. Counts up
 /// with every change to any of them.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Name and version of this program.
 pub(super) const CREATOR: &str = concat!("ftemu ", env!("CARGO_PKG_VERSION"));
@@ -157,7 +157,7 @@ mod tests {
     fn a_header_has_these_bytes() {
         let header = LogHeader { creator: "me".into(), program: "p".into(), config: vec![1, 2] };
         let mut expected = b"FTEMULOG".to_vec();
-        expected.extend([2, 0, 0, 0]); // version
+        expected.extend([3, 0, 0, 0]); // version
         expected.extend([2 + 2 + 2 + 1 + 16 + 2, 0, 0, 0]); // length of the body
         expected.extend([2, 0, b'm', b'e', 1, 0, b'p']);
         expected.extend(xxh3_128(&[1, 2]).to_le_bytes());
