@@ -118,7 +118,7 @@ impl<'h> Duel<'h> {
         let ignored = undefined::ignored(&planned.instruction);
         let mut expected = self.host.run(case);
         let mut lines = differences(&expected, &got, ignored);
-        if depends_on_xinuse(&planned.instruction) && !lines.is_empty() {
+        if has_state_components(&planned.instruction) && !lines.is_empty() {
             // A host that is interrupted between loading the state and the instruction may forget what is in use.
             expected = self.host.run(case);
             lines = differences(&expected, &got, ignored);
@@ -131,10 +131,9 @@ impl<'h> Duel<'h> {
 
     fn is_foreign(&self, planned: &Planned, got: &Outcome) -> bool {
         let invalid = got.fault.vector == INVALID_OPCODE && got.cpu.rip == planned.case.cpu.rip;
-        planned.form.is_none()
-            && invalid
-            && !planned.instruction.is_invalid()
-            && !self.features.contain(&planned.instruction)
+        let unknown = invalid && !planned.instruction.is_invalid() && !self.features.contain(&planned.instruction);
+        // Forms ask for the components that both CPUs have, random masks do not.
+        planned.form.is_none() && (unknown || has_state_components(&planned.instruction))
     }
 
     /// What emu does not implement and was asked for by a form.
@@ -143,10 +142,11 @@ impl<'h> Duel<'h> {
     }
 }
 
-/// Whether it stores only what is in use.
-fn depends_on_xinuse(instruction: &Instruction) -> bool {
-    use Mnemonic::{Xsave, Xsave64, Xsavec, Xsavec64, Xsaveopt, Xsaveopt64};
-    matches!(instruction.mnemonic(), Xsave | Xsave64 | Xsavec | Xsavec64 | Xsaveopt | Xsaveopt64)
+/// Whether it is about the state components of XCR0, of which CPUs have different ones.
+fn has_state_components(instruction: &Instruction) -> bool {
+    use Mnemonic::{Xgetbv, Xrstor, Xrstor64, Xsave, Xsave64, Xsavec, Xsavec64, Xsaveopt, Xsaveopt64};
+    let saves = matches!(instruction.mnemonic(), Xsave | Xsave64 | Xsavec | Xsavec64 | Xsaveopt | Xsaveopt64);
+    saves || matches!(instruction.mnemonic(), Xgetbv | Xrstor | Xrstor64)
 }
 
 /// What happens in a campaign, told as it happens.
