@@ -1,7 +1,7 @@
 //! Addition, multiplication, division and square root.
 
-use super::parts::{Parts, shift_jam, signed};
-use super::{Env, Format, Rounding, mxcsr, propagate};
+use super::parts::{Exact, Parts, signed};
+use super::{Env, Format, Native, Rounding, mxcsr, propagate};
 
 /// Whether a fast path may be taken at all: to nearest, and inexactness traps nobody.
 #[inline(always)]
@@ -19,7 +19,7 @@ fn ordinary<F: Format>(a: u64) -> bool {
 
 /// Whether the host's sum `r` of ordinary `a` and `b` is exact (Knuth's TwoSum).
 #[inline(always)]
-fn sum_is_exact<F: Format>(a: u64, b: u64, r: u64) -> bool {
+fn sum_is_exact<F: Native>(a: u64, b: u64, r: u64) -> bool {
     let b_part = F::host_sub(r, a);
     let a_part = F::host_sub(r, b_part);
     let error = F::host_add(F::host_sub(a, a_part), F::host_sub(b, b_part));
@@ -55,7 +55,7 @@ fn known_inexact(env: &Env) -> Option<bool> {
 
 /// SDM Vol. 2A, ADDPD.
 #[inline(always)]
-pub(crate) fn add<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
+pub(crate) fn add<F: Native>(a: u64, b: u64, env: &mut Env) -> u64 {
     if plain(env) && ordinary::<F>(a) && ordinary::<F>(b) {
         let r = F::host_add(a, b);
         if ordinary::<F>(r) {
@@ -70,7 +70,7 @@ pub(crate) fn add<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
 
 /// SDM Vol. 2B, SUBPD.
 #[inline(always)]
-pub(crate) fn sub<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
+pub(crate) fn sub<F: Native>(a: u64, b: u64, env: &mut Env) -> u64 {
     // A NaN must keep its sign.
     let negated = if F::is_nan(b) { b } else { b ^ F::SIGN };
     add::<F>(a, negated, env)
@@ -78,7 +78,7 @@ pub(crate) fn sub<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
 
 /// SDM Vol. 2B, MULPD.
 #[inline(always)]
-pub(crate) fn mul<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
+pub(crate) fn mul<F: Native>(a: u64, b: u64, env: &mut Env) -> u64 {
     if plain(env) && ordinary::<F>(a) && ordinary::<F>(b) {
         let r = F::host_mul(a, b);
         if ordinary::<F>(r) {
@@ -93,7 +93,7 @@ pub(crate) fn mul<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
 
 /// SDM Vol. 2A, DIVPD.
 #[inline(always)]
-pub(crate) fn div<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
+pub(crate) fn div<F: Native>(a: u64, b: u64, env: &mut Env) -> u64 {
     if plain(env) && ordinary::<F>(a) && ordinary::<F>(b) {
         let r = F::host_div(a, b);
         if ordinary::<F>(r) {
@@ -108,7 +108,7 @@ pub(crate) fn div<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
 
 /// SDM Vol. 2B, SQRTPD.
 #[inline(always)]
-pub(crate) fn sqrt<F: Format>(a: u64, env: &mut Env) -> u64 {
+pub(crate) fn sqrt<F: Native>(a: u64, env: &mut Env) -> u64 {
     if plain(env) && ordinary::<F>(a) && a & F::SIGN == 0 {
         let r = F::host_sqrt(a);
         let exact = known_inexact(env).or_else(|| is_product::<F>(r, r, a));
@@ -121,7 +121,7 @@ pub(crate) fn sqrt<F: Format>(a: u64, env: &mut Env) -> u64 {
 
 /// Whether `a * b == product` exactly.
 #[inline(always)]
-fn is_product<F: Format>(a: u64, b: u64, product: u64) -> Option<bool> {
+fn is_product<F: Native>(a: u64, b: u64, product: u64) -> Option<bool> {
     product_is_exact::<F>(a, b).map(|fits| fits && F::host_mul(a, b) == product)
 }
 
@@ -146,23 +146,21 @@ fn slow_add<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
         (true, true) => a,
         (true, false) => Parts::of::<F>(b).round::<F>(env),
         (false, true) => Parts::of::<F>(a).round::<F>(env),
-        (false, false) => add_parts::<F>(Parts::of::<F>(a), Parts::of::<F>(b), env),
+        (false, false) => sum::<F>(Parts::of::<F>(a).into(), Parts::of::<F>(b).into(), env),
     }
 }
 
-fn zero_of_cancellation<F: Format>(env: &Env) -> u64 {
+/// The zero that two numbers leave when they cancel.
+pub(super) fn zero_of_cancellation<F: Format>(env: &Env) -> u64 {
     signed::<F>(env.rounding() == Rounding::Down)
 }
 
-fn add_parts<F: Format>(a: Parts, b: Parts, env: &mut Env) -> u64 {
-    let (big, small) = if (a.exp, a.sig) >= (b.exp, b.sig) { (a, b) } else { (b, a) };
-    let wide = |p: Parts| u128::from(p.sig) << 63;
-    let shifted = shift_jam(wide(small), (big.exp - small.exp) as u32);
-    let sum = if a.sign == b.sign { wide(big) + shifted } else { wide(big) - shifted };
-    if sum == 0 {
-        return zero_of_cancellation::<F>(env);
+/// The rounded sum of two numbers that are not zero.
+pub(super) fn sum<F: Format>(a: Exact, b: Exact, env: &mut Env) -> u64 {
+    match a.plus(b) {
+        Some(sum) => sum.round::<F>(env),
+        None => zero_of_cancellation::<F>(env),
     }
-    Parts::normalise(big.sign, big.exp + 1, sum).round::<F>(env)
 }
 
 #[cold]
@@ -183,9 +181,7 @@ fn slow_mul<F: Format>(a: u64, b: u64, env: &mut Env) -> u64 {
     if infinite || zero {
         return sign | if infinite { F::INF } else { 0 };
     }
-    let (a, b) = (Parts::of::<F>(a), Parts::of::<F>(b));
-    let product = u128::from(a.sig) * u128::from(b.sig);
-    Parts::normalise(sign != 0, a.exp + b.exp + 1, product).round::<F>(env)
+    Parts::of::<F>(a).times(Parts::of::<F>(b)).round::<F>(env)
 }
 
 #[cold]

@@ -1,7 +1,7 @@
 //! Conversions between formats and to and from integers.
 
 use super::parts::{Parts, rounds_up, shift_jam};
-use super::{Env, Format, Rounding, mxcsr, propagate};
+use super::{Env, F16, F32, Format, Rounding, mxcsr, propagate};
 
 /// From one format to another (SDM Vol. 2A, CVTPD2PS, CVTPS2PD).
 pub(crate) fn convert<From: Format, To: Format>(a: u64, env: &mut Env) -> u64 {
@@ -23,6 +23,30 @@ pub(crate) fn convert<From: Format, To: Format>(a: u64, env: &mut Env) -> u64 {
     }
     env.note_denormal::<From>(a);
     Parts::of::<From>(a).round::<To>(env)
+}
+
+/// From half to single precision, always exact; denormals are numbers like others, whatever MXCSR says (SDM Vol. 2C,
+/// VCVTPH2PS).
+#[cfg_attr(not(test), expect(dead_code, reason = "for VEX forms"))]
+pub(crate) fn half_to_single(a: u64, env: &mut Env) -> u64 {
+    let mut inner = Env::new(env.mxcsr & !mxcsr::DAZ);
+    let result = convert::<F16, F32>(a, &mut inner);
+    env.raise(inner.raised & !mxcsr::DE);
+    result
+}
+
+/// From single to half precision, rounded as `how` says: bits 0-1 the mode, unless bit 2 leaves that to MXCSR. Denormal
+/// results stay, whatever MXCSR says (SDM Vol. 2C, VCVTPS2PH).
+#[cfg_attr(not(test), expect(dead_code, reason = "for VEX forms"))]
+pub(crate) fn single_to_half(a: u64, how: u8, env: &mut Env) -> u64 {
+    let mut control = env.mxcsr & !mxcsr::FTZ;
+    if how & 4 == 0 {
+        control = control & !(3 << mxcsr::RC_SHIFT) | u32::from(how & 3) << mxcsr::RC_SHIFT;
+    }
+    let mut inner = Env::new(control);
+    let result = convert::<F32, F16>(a, &mut inner);
+    env.raise(inner.raised);
+    result
 }
 
 /// From a signed integer (SDM Vol. 2A, CVTSI2SD).

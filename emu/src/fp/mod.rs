@@ -8,6 +8,7 @@ mod approx;
 mod arith;
 mod compare;
 mod convert;
+mod fma;
 pub(crate) mod parts;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,10 @@ pub(crate) use approx::{reciprocal, reciprocal_sqrt};
 pub(crate) use arith::{add, div, mul, sqrt, sub};
 pub(crate) use compare::{compare, max, min, predicate};
 pub(crate) use convert::{convert, from_int, round_to_integer, to_int};
+#[cfg_attr(not(test), expect(unused_imports, reason = "for VEX forms"))]
+pub(crate) use convert::{half_to_single, single_to_half};
+#[cfg_attr(not(test), expect(unused_imports, reason = "for VEX forms"))]
+pub(crate) use fma::fma;
 
 use crate::lanes::Lane;
 
@@ -151,13 +156,6 @@ pub(crate) trait Format: 'static {
     /// The "real indefinite" NaN (SDM Vol. 1, table 4-3).
     const NAN: u64 = Self::SIGN | Self::INF | Self::QUIET;
 
-    /// The host's correctly rounded operations, to nearest.
-    fn host_add(a: u64, b: u64) -> u64;
-    fn host_sub(a: u64, b: u64) -> u64;
-    fn host_mul(a: u64, b: u64) -> u64;
-    fn host_div(a: u64, b: u64) -> u64;
-    fn host_sqrt(a: u64) -> u64;
-
     fn is_nan(a: u64) -> bool {
         a & !Self::SIGN > Self::INF
     }
@@ -175,6 +173,22 @@ pub(crate) trait Format: 'static {
     }
 }
 
+/// A format that the host computes in, too: its operations are correctly rounded, to nearest.
+pub(crate) trait Native: Format {
+    fn host_add(a: u64, b: u64) -> u64;
+    fn host_sub(a: u64, b: u64) -> u64;
+    fn host_mul(a: u64, b: u64) -> u64;
+    fn host_div(a: u64, b: u64) -> u64;
+    fn host_sqrt(a: u64) -> u64;
+}
+
+/// Half precision, which is for storage only.
+pub(crate) struct F16;
+impl Format for F16 {
+    type Lane = u16;
+    const FRAC: u32 = 10;
+}
+
 /// Single precision.
 pub(crate) struct F32;
 /// Double precision.
@@ -185,6 +199,8 @@ macro_rules! format {
         impl Format for $name {
             type Lane = $bits;
             const FRAC: u32 = $frac;
+        }
+        impl Native for $name {
             #[inline(always)]
             fn host_add(a: u64, b: u64) -> u64 {
                 u64::from((<$float>::from_bits(a as $bits) + <$float>::from_bits(b as $bits)).to_bits())

@@ -29,6 +29,14 @@ impl Parts {
         Self { sign, exp: exp - zeros as i32, sig: (sig >> 64) as u64 | jam }
     }
 
+    /// The product, all of it.
+    pub(super) fn times(self, other: Self) -> Exact {
+        let product = u128::from(self.sig) * u128::from(other.sig);
+        let zeros = product.leading_zeros();
+        let exp = self.exp + other.exp + 1 - zeros as i32;
+        Exact { sign: self.sign != other.sign, exp, sig: product << zeros >> 1 }
+    }
+
     /// The nearest number of the format as MXCSR wants it, with flags.
     pub(super) fn round<F: Format>(self, env: &mut Env) -> u64 {
         let sign = signed::<F>(self.sign);
@@ -68,6 +76,42 @@ impl Parts {
             env.raise(mxcsr::PE | if tiny { mxcsr::UE } else { 0 });
         }
         kept
+    }
+}
+
+/// A finite number other than zero: `sig / 2^126 * 2^exp`, where bit 126 of `sig` is its top bit and the lowest one
+/// stands for all below.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exact {
+    sign: bool,
+    exp: i32,
+    sig: u128,
+}
+
+impl From<Parts> for Exact {
+    fn from(a: Parts) -> Self {
+        Self { sign: a.sign, exp: a.exp, sig: u128::from(a.sig) << 63 }
+    }
+}
+
+impl Exact {
+    /// The sum, to more bits than any format has; `None` if nothing is left. A product of two numbers of up to 53 bits
+    /// ends in zeros, so that where a shift loses bits, the exponents are too far apart for cancellation.
+    pub(super) fn plus(self, other: Self) -> Option<Self> {
+        let (big, small) = if (self.exp, self.sig) >= (other.exp, other.sig) { (self, other) } else { (other, self) };
+        let shifted = shift_jam(small.sig, (big.exp - small.exp) as u32);
+        let sum = if big.sign == small.sign { big.sig + shifted } else { big.sig - shifted };
+        if sum == 0 {
+            return None;
+        }
+        let zeros = sum.leading_zeros();
+        // A bit that is shifted out by a carry is jammed.
+        let sig = sum << zeros;
+        Some(Self { exp: big.exp + 1 - zeros as i32, sig: sig >> 1 | sig & 1, ..big })
+    }
+
+    pub(super) fn round<F: Format>(self, env: &mut Env) -> u64 {
+        Parts::normalise(self.sign, self.exp + 1, self.sig).round::<F>(env)
     }
 }
 

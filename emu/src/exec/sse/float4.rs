@@ -5,7 +5,7 @@ use super::{X, float_row, masked_row, row};
 use crate::block::Builder;
 use crate::decode::{Insn, Operand, SseFloat4 as O};
 use crate::exec::Bound;
-use crate::fp::{self, Env, F32, F64, Format};
+use crate::fp::{self, Env, F32, F64, Native};
 use crate::lanes::{self, select};
 
 pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
@@ -67,7 +67,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
 /// SDM Vol. 2A, DPPS: the products that the upper bits of `which` name, summed pair by pair, go where its lower bits
 /// say. An unmasked exception ends it after the step that raised it. Each lane has a sum of its own, which shows in the
 /// NaN it takes: silicon adds pairs of four the other way round.
-fn dot<F: Format, const N: usize>(x: X, y: X, which: u8, env: &mut Env) -> X {
+fn dot<F: Native, const N: usize>(x: X, y: X, which: u8, env: &mut Env) -> X {
     let mut sums = [0; N];
     for (i, product) in sums.iter_mut().enumerate().filter(|(i, _)| which >> (4 + i) & 1 != 0) {
         *product = fp::mul::<F>(number::<F>(&x, i), number::<F>(&y, i), env);

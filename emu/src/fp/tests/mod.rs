@@ -3,6 +3,8 @@
 use super::mxcsr::{DAZ, DE, FTZ, IE, OE, PE, UE, ZE};
 use super::*;
 
+mod host;
+
 const MASKED: u32 = mxcsr::FLAGS << mxcsr::MASK_SHIFT;
 const ONE: u64 = 0x3ff0_0000_0000_0000;
 const MIN: u64 = 0x0010_0000_0000_0000;
