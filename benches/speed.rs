@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use emu::{ClockMode, Door, Input, Machine, MachineConfig, Output, Position, Query, Stop, Until};
+use emu::{ClockMode, CpuModel, Door, Input, Machine, MachineConfig, Output, Position, Query, Stop, Until};
 use replay::recorder::{Live, Recorder};
 use testprogs::Guest;
 
@@ -54,7 +54,7 @@ impl Live for World {
 }
 
 fn boot(guest: &Guest, work: u64) -> Machine {
-    let config = MachineConfig { memory_bytes: 64 << 20, clock: ClockMode::Host, epoch_s: 0 };
+    let config = MachineConfig { memory_bytes: 64 << 20, clock: ClockMode::Host, epoch_s: 0, cpu: CpuModel::V3 };
     let mut machine = Machine::new(config).expect("memory");
     machine.load_elf(guest.image, &format!("n={work}")).expect("a guest of the tree");
     machine

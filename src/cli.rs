@@ -50,6 +50,9 @@ pub(crate) struct RunArgs {
     /// Where guest time comes from between clock inputs
     #[arg(long, value_enum, default_value_t = Clock::Host)]
     pub(crate) clock: Clock,
+    /// The CPU that the guest sees
+    #[arg(long, value_name = "MODEL", value_enum, default_value_t = Cpu::V3)]
+    pub(crate) cpu: Cpu,
     /// Command line for the guest
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) append: Option<String>,
@@ -60,7 +63,7 @@ pub(crate) struct RunArgs {
     #[arg(long, group = "role", conflicts_with = "record")]
     pub(crate) primary: bool,
     /// Join a primary, follow it, and take over when it dies; needs no program
-    #[arg(long, group = "role", conflicts_with_all = ["program", "memory", "clock", "append", "record"])]
+    #[arg(long, group = "role", conflicts_with_all = ["program", "memory", "clock", "cpu", "append", "record"])]
     pub(crate) backup: bool,
     /// The options of a pair
     #[command(flatten)]
@@ -115,6 +118,27 @@ impl From<Clock> for emu::ClockMode {
         match clock {
             Clock::Host => Self::Host,
             Clock::Derived => Self::Derived,
+        }
+    }
+}
+
+/// Levels of the x86-64 psABI. An instruction that the model does not have raises #UD.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Cpu {
+    /// SSE and SSE2
+    V1,
+    /// SSE3 to SSE4.2, POPCNT, CMPXCHG16B
+    V2,
+    /// Everything that this machine has
+    V3,
+}
+
+impl From<Cpu> for emu::CpuModel {
+    fn from(cpu: Cpu) -> Self {
+        match cpu {
+            Cpu::V1 => Self::V1,
+            Cpu::V2 => Self::V2,
+            Cpu::V3 => Self::V3,
         }
     }
 }

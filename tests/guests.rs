@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use emu::{ClockMode, Input, Machine, MachineConfig, Output, Position, Power, Stop, Until};
+use emu::{ClockMode, CpuModel, Input, Machine, MachineConfig, Output, Position, Power, Stop, Until};
 use replay::recorder::{Live, Recorder};
 use replay::replayer::{ReplayStop, Replayer};
 use replay::{Segment, decode_segment, machine_digest};
@@ -53,7 +53,7 @@ struct Recorded {
 }
 
 fn boot(guest: &Guest, cmdline: &str, clock: ClockMode) -> Machine {
-    let config = MachineConfig { memory_bytes: 32 << 20, clock, epoch_s: 1_700_000_000 };
+    let config = MachineConfig { memory_bytes: 32 << 20, clock, epoch_s: 1_700_000_000, cpu: CpuModel::V3 };
     let mut machine = Machine::new(config).unwrap();
     machine.load_elf(guest.image, cmdline).unwrap();
     machine

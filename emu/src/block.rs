@@ -6,7 +6,7 @@ use crate::cpu::fault::{Fault, Trap};
 use crate::cpu::{Cpu, Exit};
 use crate::decode::{self, Insn};
 use crate::exec;
-use crate::mem::{Access, PAGE_BITS, PAGE_MASK};
+use crate::mem::{Access, PAGE_BITS, PAGE_MASK, Privilege};
 use crate::op::{FALL, Header, Links, NEVER, Op, TAKEN};
 
 /// Guest instructions in a block at most.
@@ -198,7 +198,7 @@ impl Cpu {
         if !crate::mem::is_canonical(rip) {
             return Err(Fault::GP0.into());
         }
-        Ok(self.translate(rip, Access::Execute, self.user)?)
+        Ok(self.translate(rip, Access::Execute, Privilege::explicit(self.user))?)
     }
 
     /// Decodes the block at `rip`, which is at `phys`.
@@ -207,14 +207,14 @@ impl Cpu {
         let mut second_page = u64::MAX;
         let max = if self.single { 1 } else { BLOCK_INSNS_MAX };
         let code = self.code_bytes(phys, room.min(CODE_BYTES));
-        let mut insns = decode::block(&code, max);
+        let mut insns = decode::block(&code, max, self.features);
         if insns.is_empty() {
             // The first instruction goes on in the next page (SDM: a fetch fault there is a fault of it).
             second_page = self.translate_code((rip | PAGE_MASK).wrapping_add(1))?;
             // Read again: the walk may have set an accessed bit in what is now code.
             let mut code = self.code_bytes(phys, room);
             code.extend(self.code_bytes(second_page, decode::INSN_BYTES_MAX - room));
-            insns = decode::block(&code, 1);
+            insns = decode::block(&code, 1, self.features);
             // What was looked at counts, also where a shorter instruction is found.
             insns[0].len = insns[0].len.max(room as u8 + 1);
         }
@@ -252,7 +252,7 @@ impl Cpu {
 
     fn note_code(&mut self, phys: u64, length: u64) {
         if self.mem.add_code(phys, length) {
-            for tlb in &mut self.tlbs {
+            for tlb in self.spaces.tlbs() {
                 tlb.protect(phys & !PAGE_MASK);
             }
         }

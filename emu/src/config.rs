@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::cpu::model::CpuModel;
+
 /// Where guest time comes from between clock inputs (ARCHITECTURE.md, "Time").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClockMode {
@@ -20,6 +22,8 @@ pub struct MachineConfig {
     pub clock: ClockMode,
     /// What the real-time clock shows at guest time 0: seconds since 1970-01-01 UTC.
     pub epoch_s: u64,
+    /// Which CPU the guest sees.
+    pub cpu: CpuModel,
 }
 
 impl MachineConfig {

@@ -1,12 +1,14 @@
-//! Bytes to instructions in the engine's own terms. The only file that names the decoder.
+//! Bytes to instructions in the engine's own terms. This file and `decode/features.rs` are the only ones that name the decoder.
 
 use iced_x86::{
     Code, ConditionCode, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
 };
 
 use crate::cpu::fault::vector;
+use crate::cpu::model::FeatureSet;
 use crate::cpu::offset;
 
+mod features;
 mod length;
 
 pub(crate) use length::MAX as INSN_BYTES_MAX;
@@ -82,7 +84,8 @@ operations! {
         Prefetchnta Prefetcht0 Prefetcht1 Prefetcht2 Prefetch Prefetchw Prefetchwt1 Prefetchit0 Prefetchit1;
     // System.
     Hlt: Hlt; Cli: Cli; Sti: Sti; In: In; Out: Out; Cpuid: Cpuid; Rdtsc: Rdtsc; Rdtscp: Rdtscp;
-    Rdrand: Rdrand; Rdseed: Rdseed; Rdmsr: Rdmsr; Wrmsr: Wrmsr; Clts: Clts; Wbinvd: Wbinvd Wbnoinvd Invd; Invlpg: Invlpg;
+    Rdrand: Rdrand; Rdseed: Rdseed; Rdmsr: Rdmsr; Wrmsr: Wrmsr; Clts: Clts; Wbinvd: Wbinvd Invd; Invlpg: Invlpg;
+    Invpcid: Invpcid; Clac: Clac; Stac: Stac; Serialize: Serialize;
     Lgdt: Lgdt; Lidt: Lidt; Sgdt: Sgdt; Sidt: Sidt; Lldt: Lldt; Sldt: Sldt; Ltr: Ltr; Str: Str; Smsw: Smsw; Lmsw: Lmsw;
     Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush Clflushopt;
     Rdpid: Rdpid; Rdfsbase: Rdfsbase; Rdgsbase: Rdgsbase; Wrfsbase: Wrfsbase; Wrgsbase: Wrgsbase;
@@ -262,9 +265,10 @@ struct FlagUse {
 }
 
 /// Decodes up to `max` instructions from the start of `code`, to the end of straight-line code. Stops before an
-/// encoding that `code` does not hold whole; one of more than 15 bytes, or of none that there are, is #GP or #UD.
-pub(crate) fn block(code: &[u8], max: usize) -> Vec<Insn> {
-    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
+/// encoding that `code` does not hold whole; one of more than 15 bytes, or of none that there are with `features`, is
+/// #GP or #UD.
+pub(crate) fn block(code: &[u8], max: usize, features: FeatureSet) -> Vec<Insn> {
+    let mut decoder = Decoder::with_ip(64, code, 0, features::options(features));
     let mut insns = Vec::new();
     while insns.len() < max && decoder.can_decode() {
         let start = decoder.position();
@@ -274,6 +278,9 @@ pub(crate) fn block(code: &[u8], max: usize) -> Vec<Insn> {
             break;
         }
         let mut insn = convert(&instruction, start as u16);
+        if !features::needs(&instruction).is_some_and(|needed| features.has_all(needed)) {
+            insn.make_invalid();
+        }
         insn.x87_opcode = x87_opcode(&code[start..]);
         let ends = insn.ends;
         insns.push(insn);
@@ -298,9 +305,8 @@ fn invalid(code: &[u8], off: u16) -> Option<Insn> {
         None => return None,
     };
     let mut insn = convert(&Instruction::default(), off);
-    insn.operation = Operation::Invalid;
+    insn.make_invalid();
     (insn.len, insn.cc) = (len as u8, vector);
-    (insn.may_fault, insn.ends) = (true, true);
     Some(insn)
 }
 
@@ -552,6 +558,17 @@ fn may_fault(i: &Instruction) -> bool {
 }
 
 impl Insn {
+    /// Turns it into what raises #UD.
+    fn make_invalid(&mut self) {
+        // What is implemented, but not in this model, is nothing to report.
+        if self.operation != Operation::Invalid {
+            self.name = Mnemonic::INVALID;
+        }
+        self.operation = Operation::Invalid;
+        self.cc = vector::UD;
+        (self.may_fault, self.ends) = (true, true);
+    }
+
     /// Not an encoding of any instruction.
     pub(crate) fn is_undecodable(&self) -> bool {
         self.name == Mnemonic::INVALID

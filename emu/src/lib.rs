@@ -45,7 +45,7 @@ mod state;
 mod width;
 
 pub use clock::TSC_HZ;
-pub use config::{ClockMode, MachineConfig, MachineError};
+pub use config::{ClockMode, CpuModel, MachineConfig, MachineError};
 pub use decode::disassemble;
 pub use event::{Control, Door, Input, Output, Power, Query, Stop, Until};
 pub use machine::Machine;

@@ -8,6 +8,7 @@ use crate::bus::Bus;
 use crate::config::{MachineConfig, MachineError};
 use crate::cpu::fault::Trap;
 use crate::cpu::flags;
+use crate::cpu::model::FeatureSet;
 use crate::cpu::{Cpu, Exit};
 use crate::dev::{Pic, Pit, Rtc, Uart};
 use crate::event::{Control, Door, Input, Power, Stop, Until};
@@ -55,7 +56,7 @@ impl Machine {
             console_bytes: 0,
             power: None,
         };
-        let cpu = Cpu::new(bytes, bus).map_err(|e| MachineError::HostMemory(bytes, e))?;
+        let cpu = Cpu::new(bytes, FeatureSet::of(config.cpu), bus).map_err(|e| MachineError::HostMemory(bytes, e))?;
         Ok(Self { config, cpu })
     }
 

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use emu::{
-    ClockMode, CpuState, DirtySet, Door, Input, Machine, MachineConfig, Output, Position, Power, Query, Segment, Stop,
-    Table, Until,
+    ClockMode, CpuModel, CpuState, DirtySet, Door, Input, Machine, MachineConfig, Output, Position, Power, Query,
+    Segment, Stop, Table, Until,
 };
 
 /// Answers from the position alone; keeps what happens.
@@ -127,7 +127,7 @@ impl Guest {
     }
 
     fn machine(&self) -> Machine {
-        let config = MachineConfig { memory_bytes: RAM, clock: self.clock, epoch_s: 0 };
+        let config = MachineConfig { memory_bytes: RAM, clock: self.clock, epoch_s: 0, cpu: CpuModel::V3 };
         let mut machine = Machine::new(config).unwrap();
         let mut state = machine.state();
         state.cpu = self.cpu.clone();

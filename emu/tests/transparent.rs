@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use emu::{ClockMode, DirtySet, Door, Machine, MachineConfig, Output, Position, Power, Query, Stop, Until};
+use emu::{ClockMode, CpuModel, DirtySet, Door, Machine, MachineConfig, Output, Position, Power, Query, Stop, Until};
 
 /// Nobody asks, nobody listens.
 struct Silence;
@@ -54,7 +54,7 @@ const SELF_REMAPPER: &[u8] = &[
 ];
 
 fn machine(code: &[u8]) -> Machine {
-    let config = MachineConfig { memory_bytes: 16 << 20, clock: ClockMode::Host, epoch_s: 0 };
+    let config = MachineConfig { memory_bytes: 16 << 20, clock: ClockMode::Host, epoch_s: 0, cpu: CpuModel::V3 };
     let mut machine = Machine::new(config).unwrap();
     machine.load_elf(testprogs_counter(), "").unwrap();
     let mut state = machine.state();

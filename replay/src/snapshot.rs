@@ -224,8 +224,12 @@ mod tests {
         let error = Assembler::default().finish(garbage).unwrap_err();
         assert!(matches!(error, SnapshotError::Codec(_)), "{error}");
 
-        let config =
-            MachineConfig { memory_bytes: MachineConfig::MEMORY_BYTES_MIN, clock: emu::ClockMode::Host, epoch_s: 0 };
+        let config = MachineConfig {
+            memory_bytes: MachineConfig::MEMORY_BYTES_MIN,
+            clock: emu::ClockMode::Host,
+            epoch_s: 0,
+            cpu: emu::CpuModel::V3,
+        };
         let machine = Machine::new(config).unwrap();
         let encoded = codec::encode(&(config, machine.state()));
         let elsewhere = StateSegment { at, next_entry: 1, encoded: encoded.clone() };

@@ -159,8 +159,8 @@ fn stat(path: &Path) -> Result<u8> {
     }
     let header = reader.header();
     let config: emu::MachineConfig = codec::decode(&header.config).with_context(|| path.display().to_string())?;
-    let clock =
-        format!("{:?}, {} MiB of memory, written by {}", config.clock, config.memory_bytes >> 20, header.creator);
+    let (mib, cpu) = (config.memory_bytes >> 20, config.cpu);
+    let clock = format!("{:?}, {mib} MiB of memory, CPU {cpu}, written by {}", config.clock, header.creator);
     print(counts.text(&header.program, &clock, before).as_bytes())?;
     Ok(0)
 }

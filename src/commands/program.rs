@@ -23,7 +23,12 @@ pub(crate) fn boot(args: &RunArgs) -> Result<(Machine, String)> {
     memory::check(args.memory)?;
     let path = args.program.as_deref().context("a program is missing")?;
     let program = read(path, args.append.as_deref())?;
-    let config = MachineConfig { memory_bytes: args.memory, clock: args.clock.into(), epoch_s: clock::epoch_s() };
+    let config = MachineConfig {
+        memory_bytes: args.memory,
+        clock: args.clock.into(),
+        epoch_s: clock::epoch_s(),
+        cpu: args.cpu.into(),
+    };
     let mut machine = Machine::new(config)?;
     let name = path.display().to_string();
     machine.load_elf(&program.image, &program.cmdline).with_context(|| format!("cannot run {name}"))?;

@@ -1,9 +1,10 @@
 //! CPUID: what this CPU says it is (SDM Vol. 2A, CPUID). Fixed: nothing of the host shows through.
 //!
 //! Vendor, family and model are those of an in-order Atom (Saltwell): software knows it as a CPU that does not
-//! speculate, which is true here, so guests spend nothing on mitigations. Features are exactly what is implemented.
+//! speculate, which is true here, so guests spend nothing on mitigations. Feature flags are those of `model.rs`.
 
 use super::Cpu;
+use super::model::{Feature, FeatureSet, Output::*};
 use super::regs::{RAX, RBX, RCX, RDX, cr4, xcr0};
 use crate::mem::PHYS_BITS;
 
@@ -25,30 +26,6 @@ const TSC_MHZ: u32 = 1000;
 
 const _: () = assert!(CRYSTAL_HZ as u64 * TSC_PER_CRYSTAL as u64 == crate::clock::TSC_HZ);
 
-const fn bits(list: &[u32]) -> u32 {
-    let (mut mask, mut i) = (0, 0);
-    while i < list.len() {
-        mask |= 1 << list[i];
-        i += 1;
-    }
-    mask
-}
-
-/// SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, RDRAND, a hypervisor is present.
-const LEAF_1_ECX: u32 = bits(&[0, 1, 9, 13, 19, 20, 22, 23, 25, 26, 30, 31]);
-/// FPU, DE, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2.
-const LEAF_1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 8, 13, 15, 16, 19, 23, 24, 25, 26]);
-/// FSGSBASE, TSC_ADJUST, BMI1, FDP_EXCPTN_ONLY, BMI2, ERMS, no x87 CS and DS, RDSEED, ADX, CLFLUSHOPT, SHA.
-const LEAF_7_EBX: u32 = bits(&[0, 1, 3, 6, 8, 9, 13, 18, 19, 23, 29]);
-/// GFNI, RDPID.
-const LEAF_7_ECX: u32 = bits(&[8, 22]);
-/// LAHF and SAHF in 64-bit mode, LZCNT, PREFETCHW.
-const EXTENDED_1_ECX: u32 = bits(&[0, 5, 8]);
-/// SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
-const EXTENDED_1_EDX: u32 = bits(&[11, 20, 26, 27, 29]);
-/// The TSC runs at a constant rate, whatever the CPU does.
-const INVARIANT_TSC: u32 = bits(&[8]);
-
 fn word(text: &[u8], at: usize) -> u32 {
     let mut bytes = [0; 4];
     for (to, from) in bytes.iter_mut().zip(text.iter().skip(4 * at)) {
@@ -58,22 +35,23 @@ fn word(text: &[u8], at: usize) -> u32 {
 }
 
 /// EAX, EBX, ECX, EDX of a leaf.
-fn leaf(number: u32, sub: u32) -> [u32; 4] {
+fn leaf(number: u32, sub: u32, features: FeatureSet) -> [u32; 4] {
+    let flags = |output| features.flags(number, output);
     match number {
         0 => [BASIC_MAX, word(b"Genu", 0), word(b"ntel", 0), word(b"ineI", 0)],
-        1 => [SIGNATURE, LEAF_1_EBX, LEAF_1_ECX, LEAF_1_EDX],
+        1 => [SIGNATURE, LEAF_1_EBX, flags(Ecx), flags(Edx)],
         // One round of descriptors: look into leaf 4.
         2 => [0x00ff_0001, 0, 0, 0],
         4 => caches(sub),
-        7 if sub == 0 => [0, LEAF_7_EBX, LEAF_7_ECX, 0],
+        7 if sub == 0 => [0, flags(Ebx), flags(Ecx), flags(Edx)],
         0xb => [0, 0, sub & 0xff, 0],
-        0xd => xsave(sub),
+        0xd if features.has(Feature::XSAVE) => xsave(sub, flags(Eax)),
         0x15 => [1, TSC_PER_CRYSTAL, CRYSTAL_HZ, 0],
         0x16 => [TSC_MHZ, TSC_MHZ, 100, 0],
         3..=BASIC_MAX => [0; 4],
         HYPERVISOR => [HYPERVISOR, word(b"ftem", 0), word(b"ufte", 0), word(b"muft", 0)],
         0x8000_0000 => [EXTENDED_MAX, 0, 0, 0],
-        0x8000_0001 => [0, 0, EXTENDED_1_ECX, EXTENDED_1_EDX],
+        0x8000_0001 => [0, 0, flags(Ecx), flags(Edx)],
         0x8000_0002..=0x8000_0004 => {
             let at = (number - 0x8000_0002) as usize * 4;
             std::array::from_fn(|i| word(BRAND, at + i))
@@ -81,10 +59,10 @@ fn leaf(number: u32, sub: u32) -> [u32; 4] {
         0x8000_0005 => [0; 4],
         // Level 2: 512 KiB, 8 ways, 64-byte lines.
         0x8000_0006 => [0, 0, 512 << 16 | 6 << 12 | 64, 0],
-        0x8000_0007 => [0, 0, 0, INVARIANT_TSC],
+        0x8000_0007 => [0, 0, 0, flags(Edx)],
         EXTENDED_MAX => [PHYS_BITS | 48 << 8, 0, 0, 0],
         // Beyond a range: the highest basic leaf.
-        _ => leaf(BASIC_MAX, sub),
+        _ => leaf(BASIC_MAX, sub, features),
     }
 }
 
@@ -101,15 +79,13 @@ fn caches(sub: u32) -> [u32; 4] {
 }
 
 /// CPUID.1:ECX of XGETBV and XSETBV: CR4.OSXSAVE.
-const OSXSAVE: u32 = bits(&[27]);
-/// XSAVEOPT, XSAVEC, XGETBV with ECX = 1, XSAVES.
-const LEAF_D_1_EAX: u32 = bits(&[0, 1, 2, 3]);
+const OSXSAVE: u32 = 1 << 27;
 
 /// State components; the size of the area for those enabled is filled in (SDM Vol. 1, 13.2).
-fn xsave(sub: u32) -> [u32; 4] {
+fn xsave(sub: u32, flags: u32) -> [u32; 4] {
     match sub {
         0 => [xcr0::KNOWN as u32, 0, 576 + 256, 0],
-        1 => [LEAF_D_1_EAX, 0, 0, 0],
+        1 => [flags, 0, 0, 0],
         // AVX: 256 bytes at 576.
         2 => [256, 576, 0, 0],
         _ => [0; 4],
@@ -120,10 +96,10 @@ impl Cpu {
     /// CPUID.
     pub(crate) fn cpuid(&mut self) {
         let (number, sub) = (self.gpr[RAX] as u32, self.gpr[RCX] as u32);
-        let [a, mut b, mut c, d] = leaf(number, sub);
+        let [a, mut b, mut c, d] = leaf(number, sub, self.features);
         match (number, sub) {
             (1, _) if self.cr4 & cr4::OSXSAVE != 0 => c |= OSXSAVE,
-            (0xd, 0 | 1) => b = self.xsave_bytes(),
+            (0xd, 0 | 1) if self.features.has(Feature::XSAVE) => b = self.xsave_bytes(),
             _ => {}
         }
         (self.gpr[RAX], self.gpr[RBX], self.gpr[RCX], self.gpr[RDX]) = (a.into(), b.into(), c.into(), d.into());
@@ -133,6 +109,11 @@ impl Cpu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CpuModel;
+
+    fn leaf(number: u32, sub: u32) -> [u32; 4] {
+        super::leaf(number, sub, FeatureSet::of(CpuModel::V3))
+    }
 
     #[test]
     fn leaves_beyond_a_range_are_the_highest_basic_leaf() {

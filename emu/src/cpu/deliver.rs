@@ -131,8 +131,8 @@ impl Cpu {
             return Err(Fault::gp(error).into());
         }
         let at = self.idtr.base.wrapping_add(offset);
-        let low = self.load::<8>(at, false)?;
-        let high = self.load::<8>(at.wrapping_add(8), false)?;
+        let low = self.load_system::<8>(at)?;
+        let high = self.load_system::<8>(at.wrapping_add(8))?;
         let kind = low >> 40 & 0x1f;
         let dpl = (low >> 45 & 3) as u8;
         if !matches!(kind, 0xe | 0xf) || source == Source::Software && dpl < self.cpl() {
@@ -188,7 +188,7 @@ impl Cpu {
         if offset + 7 > u64::from(self.tr.limit) {
             return Err(Fault::ts(segments::code(self.tr.selector) | ext).into());
         }
-        self.load::<8>(self.tr.base.wrapping_add(offset), false)
+        self.load_system::<8>(self.tr.base.wrapping_add(offset))
     }
 
     /// Pushes `frame`, lowest address first, below `top`: all of it or nothing. A fault names the first word that

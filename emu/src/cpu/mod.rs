@@ -6,6 +6,7 @@ mod far;
 pub(crate) mod fault;
 pub(crate) mod flags;
 pub(crate) mod fpu;
+pub(crate) mod model;
 mod msr;
 pub(crate) mod regs;
 mod run;
@@ -17,11 +18,12 @@ use std::ptr::NonNull;
 use crate::block::Cache;
 use crate::bus::Bus;
 use crate::event::Door;
-use crate::mem::{Mem, Parts, Tlb};
+use crate::mem::{Mem, Parts, Spaces, Tlb};
 use crate::op::{Header, Links, Op};
 use crate::state::{Fpu, Msrs, Segment, Table};
 use fault::Trap;
 use flags::Lazy;
+use model::FeatureSet;
 
 /// Byte offsets into `Cpu` of what ops name as 64-bit registers.
 pub(crate) mod offset {
@@ -77,7 +79,7 @@ pub(crate) struct Cpu {
     pub(crate) rip: u64,
     pub(crate) value: u64,
     pub(crate) flags: Lazy,
-    /// The half of `tlbs` for the current privilege.
+    /// The one of `spaces` for the current mapping and privilege.
     pub(crate) tlb: *mut Tlb,
     /// Names the current mapping and privilege, never 0: what is known of linear addresses under another key is void.
     pub(crate) code_key: u64,
@@ -91,8 +93,7 @@ pub(crate) struct Cpu {
     pub(crate) user: bool,
 
     // From here on only slow paths look.
-    /// Supervisor, user, and one that stays empty for when every access must be looked at (`checked`).
-    pub(crate) tlbs: [Tlb; 3],
+    pub(crate) spaces: Spaces,
     /// RFLAGS without the six arithmetic flags, which are in `flags`.
     pub(crate) rflags: u64,
     pub(crate) seg: [Segment; 6],
@@ -125,9 +126,6 @@ pub(crate) struct Cpu {
     pub(crate) door_break: bool,
     /// Running a block of one instruction, all flags live.
     pub(crate) single: bool,
-    /// `code_key` of supervisor and user in the current mapping, and how many there were.
-    pub(crate) keys: [u64; 2],
-    pub(crate) key_count: u64,
     /// The operator asked to switch off.
     pub(crate) switch_off: bool,
     /// Last console input of each client.
@@ -141,6 +139,8 @@ pub(crate) struct Cpu {
     pub(crate) bounce: [u64; 8],
     /// Where the bounced operand is.
     pub(crate) parts: Parts,
+    /// What the model of this CPU has.
+    pub(crate) features: FeatureSet,
     pub(crate) mem: Mem,
     pub(crate) cache: Cache,
     pub(crate) bus: Bus,

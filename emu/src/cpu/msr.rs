@@ -97,11 +97,11 @@ impl Cpu {
     fn write_efer(&mut self, value: u64) -> Result<(), Trap> {
         let old = self.msr.efer;
         let toggles_long = (old ^ value) & efer::LME != 0 && self.cr0 & cr0::PG != 0;
-        if value & !efer::KNOWN != 0 || toggles_long {
+        if value & !self.features.efer() != 0 || toggles_long {
             return Err(Fault::GP0.into());
         }
         self.msr.efer = value & !efer::LMA | old & efer::LMA;
-        self.flush_tlb();
+        self.mode_changed();
         Ok(())
     }
 }

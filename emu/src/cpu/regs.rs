@@ -55,15 +55,16 @@ pub(crate) mod cr4 {
     pub(crate) const DE: u64 = 1 << 3;
     pub(crate) const PSE: u64 = 1 << 4;
     pub(crate) const PAE: u64 = 1 << 5;
-    pub(crate) const MCE: u64 = 1 << 6;
     pub(crate) const PGE: u64 = 1 << 7;
     pub(crate) const PCE: u64 = 1 << 8;
     pub(crate) const OSFXSR: u64 = 1 << 9;
     pub(crate) const OSXMMEXCPT: u64 = 1 << 10;
+    pub(crate) const UMIP: u64 = 1 << 11;
     pub(crate) const FSGSBASE: u64 = 1 << 16;
+    pub(crate) const PCIDE: u64 = 1 << 17;
     pub(crate) const OSXSAVE: u64 = 1 << 18;
-    /// The bits that can be set.
-    pub(crate) const KNOWN: u64 = TSD | DE | PSE | PAE | MCE | PGE | PCE | OSFXSR | OSXMMEXCPT | FSGSBASE | OSXSAVE;
+    pub(crate) const SMEP: u64 = 1 << 20;
+    pub(crate) const SMAP: u64 = 1 << 21;
 }
 
 /// State components: bits of XCR0 and of the masks of XSAVE (SDM Vol. 1, 13.1).
@@ -83,8 +84,6 @@ pub(crate) mod efer {
     pub(crate) const LME: u64 = 1 << 8;
     pub(crate) const LMA: u64 = 1 << 10;
     pub(crate) const NXE: u64 = 1 << 11;
-    /// The bits that can be set.
-    pub(crate) const KNOWN: u64 = SCE | LME | LMA | NXE;
 }
 
 /// DR6.

@@ -4,18 +4,20 @@ use std::io;
 
 use super::fault::{Fault, Trap};
 use super::flags::{self, Lazy};
+use super::model::FeatureSet;
+use super::regs::{cr0, cr4, efer};
 use super::{Cpu, Exit, RETURNS, Return};
 use crate::block::Cache;
 use crate::boot::hand_off;
 use crate::bus::Bus;
 use crate::engine::run_chain;
 use crate::event::Power;
-use crate::mem::{Mem, PAGE_MASK, Parts, Tlb};
+use crate::mem::{Half, Mem, PAGE_MASK, Parts, Spaces, Tlb};
 use crate::state::{CpuState, Fpu, Msrs, Segment, Table};
 
 impl Cpu {
     /// A CPU with `memory_bytes` of RAM, in 64-bit mode with everything else zero.
-    pub(crate) fn new(memory_bytes: u64, bus: Bus) -> io::Result<Box<Self>> {
+    pub(crate) fn new(memory_bytes: u64, features: FeatureSet, bus: Bus) -> io::Result<Box<Self>> {
         let mut cpu = Box::new(Self {
             gpr: [0; 16],
             zero: 0,
@@ -31,7 +33,7 @@ impl Cpu {
             mxcsr: hand_off::MXCSR,
             fpu: Fpu::default(),
             user: false,
-            tlbs: [Tlb::new(), Tlb::new(), Tlb::new()],
+            spaces: Spaces::new(),
             rflags: 0,
             seg: [Segment::default(); 6],
             ldtr: Segment::default(),
@@ -56,8 +58,6 @@ impl Cpu {
             refetch: false,
             door_break: false,
             single: false,
-            key_count: 0,
-            keys: [1, 2],
             switch_off: false,
             clients: std::collections::BTreeMap::new(),
             told: std::collections::BTreeSet::new(),
@@ -66,6 +66,7 @@ impl Cpu {
             scratch: [const { std::mem::MaybeUninit::uninit() }; 3],
             bounce: [0; 8],
             parts: Parts::default(),
+            features,
             mem: Mem::new(memory_bytes)?,
             cache: Cache::new(),
             bus,
@@ -166,27 +167,33 @@ impl Cpu {
     /// To be called after every change of CPL, CR0, CR3, CR4, EFER or RFLAGS.AC.
     pub(crate) fn mode_changed(&mut self) {
         self.user = self.cpl() == 3;
-        let half = if self.checked() { 2 } else { usize::from(self.user) };
-        self.tlb = &raw mut self.tlbs[half];
-        self.code_key = self.keys[usize::from(self.user)];
+        let half = match () {
+            () if self.checked() => Half::Checked,
+            () if self.user => Half::User,
+            () if self.cr4 & cr4::SMAP != 0 && self.rflags & flags::AC != 0 => Half::Open,
+            () => Half::Supervisor,
+        };
+        self.spaces.select([
+            self.cr0 & (cr0::PG | cr0::WP),
+            self.cr3 & !0x1f,
+            self.cr4 & (cr4::PSE | cr4::PAE | cr4::SMEP | cr4::SMAP),
+            self.msr.efer & (efer::LMA | efer::NXE),
+        ]);
+        self.tlb = &raw mut *self.spaces.tlb(half);
+        self.code_key = self.spaces.code_key(self.user);
     }
 
-    /// Forgets every translation: of data, and of code by linear address.
+    /// Forgets every translation: of data, and of code by linear address. Needed only when a table entry that may be cached has
+    /// changed, and for a new state.
     pub(crate) fn flush_tlb(&mut self) {
-        for tlb in &mut self.tlbs {
-            tlb.flush();
-        }
+        self.spaces.forget();
         self.mem.forget_tables();
-        self.key_count += 1;
-        self.keys = [2 * self.key_count + 1, 2 * self.key_count + 2];
         self.mode_changed();
     }
 
     /// Makes the TLB report writes again (`Mem::take_dirty`).
     pub(crate) fn watch_writes(&mut self) {
-        for tlb in &mut self.tlbs {
-            tlb.flush_writes();
-        }
+        self.spaces.tlbs().for_each(Tlb::flush_writes);
     }
 
     /// Memory at a linear address, without side effects.

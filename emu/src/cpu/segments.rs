@@ -103,7 +103,7 @@ impl Cpu {
             return Ok(None);
         }
         let at = base.wrapping_add(offset);
-        Ok(Some(Descriptor { at, raw: self.load::<8>(at, false)? }))
+        Ok(Some(Descriptor { at, raw: self.load_system::<8>(at)? }))
     }
 
     /// The descriptor of a selector that is not null; #GP(selector) beyond the table.
@@ -114,7 +114,7 @@ impl Cpu {
     /// Sets the accessed bit in the table.
     pub(crate) fn mark_accessed(&mut self, d: Descriptor) -> Result<(), Trap> {
         if !d.has(rights::ACCESSED) {
-            self.store(d.at + 5, u64::from(d.rights() | rights::ACCESSED), 1, false)?;
+            self.store_system(d.at + 5, (d.rights() | rights::ACCESSED) as u8)?;
         }
         Ok(())
     }
@@ -206,7 +206,7 @@ impl Cpu {
         }
         let (d, mut segment) = self.system_segment(selector, TSS_AVAILABLE)?;
         segment.rights |= TSS_BUSY;
-        self.store(d.at + 5, u64::from(segment.rights & 0xff), 1, false)?;
+        self.store_system(d.at + 5, segment.rights as u8)?;
         self.tr = segment;
         Ok(())
     }
@@ -224,7 +224,7 @@ impl Cpu {
         if !d.has(rights::P) {
             return Err(Fault::np(code(selector)).into());
         }
-        let high = self.load::<8>(d.at + 8, false)?;
+        let high = self.load_system::<8>(d.at + 8)?;
         let mut segment = d.segment(selector);
         segment.base |= high << 32;
         if high >> 40 & 0x1f != 0 || !is_canonical(segment.base) {

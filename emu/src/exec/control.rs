@@ -1,11 +1,12 @@
-//! Control and debug registers (SDM Vol. 2B, MOV), CLTS, LMSW, SMSW, INVLPG, and the SSE state: FXSAVE, FXRSTOR,
-//! LDMXCSR, STMXCSR; RDPID and RDFSBASE with its like.
+//! Control and debug registers (SDM Vol. 2B, MOV), CLTS, LMSW, SMSW, INVLPG, INVPCID, CLAC, STAC, and the SSE state:
+//! FXSAVE, FXRSTOR, LDMXCSR, STMXCSR; RDPID and RDFSBASE with its like.
 
-use super::system::{address, operands, privileged, read, write_word};
+use super::system::{address, may_look, operands, privileged, read, write_word};
 use super::{Bound, Unsupported, push_slow};
 use crate::block::Builder;
 use crate::cpu::Cpu;
 use crate::cpu::fault::{Fault, Trap};
+use crate::cpu::flags;
 use crate::cpu::regs::{FS, GS, cr0, cr4, dr6, dr7, efer};
 use crate::decode::{Insn, Operand, Operation as O};
 use crate::engine::slow_handler;
@@ -24,6 +25,9 @@ pub(super) fn bind(i: &Insn, b: &mut Builder) -> Bound {
         (O::Lmsw, ..) => slow_handler!(lmsw),
         (O::Smsw, ..) => slow_handler!(smsw),
         (O::Invlpg, ..) => slow_handler!(invlpg),
+        (O::Invpcid, ..) => slow_handler!(invpcid),
+        (O::Clac, ..) => slow_handler!(access_control::<false>),
+        (O::Stac, ..) => slow_handler!(access_control::<true>),
         (O::Fxsave, ..) => slow_handler!(fxsave),
         (O::Fxrstor, ..) => slow_handler!(fxrstor),
         (O::Ldmxcsr, ..) => slow_handler!(ldmxcsr),
@@ -39,6 +43,9 @@ pub(super) fn bind(i: &Insn, b: &mut Builder) -> Bound {
     let op = if i.is_fx64() { Op { aux: FX_WIDE, ..op } } else { op };
     push_slow(f, op, b)
 }
+
+/// The process-context identifier in CR3.
+const PCID: u64 = 0xfff;
 
 const GP: Result<(), Trap> = Err(Trap::Fault(Fault::GP0));
 
@@ -82,30 +89,40 @@ fn write_cr0(cpu: &mut Cpu, value: u64) -> Result<(), Trap> {
     if value >> 32 != 0 || has(cr0::PG) && !has(cr0::PE) || has(cr0::NW) && !has(cr0::CD) {
         return GP;
     }
+    if !has(cr0::PG) && cpu.cr4 & cr4::PCIDE != 0 {
+        return GP;
+    }
     if !has(cr0::PG) && cpu.cr0 & cr0::PG != 0 {
         cpu.note_unimplemented("paging off");
         return GP;
     }
     cpu.cr0 = value & cr0::KNOWN | cr0::ET;
-    cpu.flush_tlb();
+    cpu.mode_changed();
     Ok(())
 }
 
+/// CR3: with PCIDs, bit 63 asks to keep translations and is not stored. Nothing need be forgotten: the TLB is transparent.
 fn write_cr3(cpu: &mut Cpu, value: u64) -> Result<(), Trap> {
+    let value = if cpu.cr4 & cr4::PCIDE != 0 { value & !(1 << 63) } else { value };
     if value >> PHYS_BITS != 0 {
         return GP;
     }
     cpu.cr3 = value;
-    cpu.flush_tlb();
+    cpu.mode_changed();
     Ok(())
 }
 
 fn write_cr4(cpu: &mut Cpu, value: u64) -> Result<(), Trap> {
-    if value & !cr4::KNOWN != 0 || value & cr4::PAE == 0 && cpu.msr.efer & efer::LMA != 0 {
+    let long = cpu.msr.efer & efer::LMA != 0;
+    let begins_pcid = value & !cpu.cr4 & cr4::PCIDE != 0;
+    if value & !cpu.features.cr4() != 0
+        || long && value & cr4::PAE == 0
+        || begins_pcid && (!long || cpu.cr3 & PCID != 0)
+    {
         return GP;
     }
     cpu.cr4 = value;
-    cpu.flush_tlb();
+    cpu.mode_changed();
     Ok(())
 }
 
@@ -165,13 +182,38 @@ fn lmsw(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn smsw(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    may_look(cpu)?;
     write_word(cpu, op, cpu.cr0)
 }
 
-/// INVLPG: forgets everything, as a large page may be cached in many small entries.
+/// INVLPG: nothing to forget, as the TLB is transparent.
 fn invlpg(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
+    privileged(cpu)
+}
+
+/// INVPCID (SDM Vol. 2A): as INVLPG; the register is the type.
+fn invpcid(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     privileged(cpu)?;
-    cpu.flush_tlb();
+    let at = address(cpu, op, 16)?;
+    let pcid = cpu.load::<8>(at, false)?;
+    let linear = cpu.load::<8>(at.wrapping_add(8), false)?;
+    let kind = cpu.register(op.dst, 8);
+    let bad = match kind {
+        0 => pcid != 0 && cpu.cr4 & cr4::PCIDE == 0 || !is_canonical(linear),
+        1 => pcid != 0 && cpu.cr4 & cr4::PCIDE == 0,
+        2 | 3 => false,
+        _ => true,
+    };
+    if bad || pcid & !PCID != 0 { GP } else { Ok(()) }
+}
+
+/// CLAC and STAC (SDM Vol. 2A and 2B).
+fn access_control<const OPEN: bool>(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
+    if cpu.cpl() != 0 {
+        return Err(Fault::UD.into());
+    }
+    cpu.rflags = cpu.rflags & !flags::AC | if OPEN { flags::AC } else { 0 };
+    cpu.mode_changed();
     Ok(())
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
         O::Wrmsr => slow_handler!(wrmsr),
         O::Swapgs => slow_handler!(swapgs),
         O::Wbinvd => slow_handler!(supervisor_nop),
+        O::Serialize => slow_handler!(serialize),
         O::Clflush => slow_handler!(clflush),
         O::Lgdt => slow_handler!(lgdt),
         O::Lidt => slow_handler!(lidt),
@@ -187,12 +188,12 @@ impl Cpu {
         if !long_tss || limit < 103 {
             return Err(Fault::GP0.into());
         }
-        let map = self.load::<2>(self.tr.base.wrapping_add(102), false)?;
+        let map = self.load_system::<2>(self.tr.base.wrapping_add(102))?;
         let byte = map + u64::from(port / 8);
         if byte + 1 > limit {
             return Err(Fault::GP0.into());
         }
-        let denied = self.load::<2>(self.tr.base.wrapping_add(byte), false)? >> (port % 8);
+        let denied = self.load_system::<2>(self.tr.base.wrapping_add(byte))? >> (port % 8);
         if denied & ((1 << size) - 1) != 0 { Err(Fault::GP0.into()) } else { Ok(()) }
     }
 }
@@ -418,6 +419,11 @@ fn swapgs(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
     Ok(())
 }
 
+/// SERIALIZE: every instruction is finished before the next begins.
+fn serialize(_cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
+    Ok(())
+}
+
 fn supervisor_nop(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
     privileged(cpu)
 }
@@ -446,7 +452,13 @@ fn lidt(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     Ok(())
 }
 
+/// SGDT, SIDT, SLDT, STR, SMSW are for CPL 0 under CR4.UMIP.
+pub(super) fn may_look(cpu: &Cpu) -> Result<(), Trap> {
+    if cpu.cr4 & cr4::UMIP != 0 { privileged(cpu) } else { Ok(()) }
+}
+
 fn store_table(cpu: &mut Cpu, op: &Op, table: Table) -> Result<(), Trap> {
+    may_look(cpu)?;
     let at = address(cpu, op, 10)?;
     cpu.probe_write(at.wrapping_add(2), 8, cpu.user)?;
     cpu.store(at, table.limit.into(), 2, cpu.user)?;
@@ -474,10 +486,12 @@ fn ltr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn sldt(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    may_look(cpu)?;
     write_word(cpu, op, cpu.ldtr.selector.into())
 }
 
 fn str(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    may_look(cpu)?;
     write_word(cpu, op, cpu.tr.selector.into())
 }
 

@@ -3,12 +3,14 @@
 mod paging;
 mod ram;
 mod slow;
+mod space;
 mod tlb;
 
-pub(crate) use paging::{Access, is_canonical};
+pub(crate) use paging::{Access, Privilege, is_canonical};
 pub use ram::DirtySet;
 pub(crate) use ram::Mem;
 pub(crate) use slow::{Parts, Prepared, mem_miss};
+pub(crate) use space::{Half, Spaces};
 pub(crate) use tlb::{Cell, Entry, Tlb, tlb_read, tlb_write};
 
 /// Bytes in a page.

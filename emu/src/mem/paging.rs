@@ -3,7 +3,9 @@
 use super::{PAGE_MASK, PHYS_BITS};
 use crate::cpu::Cpu;
 use crate::cpu::fault::Fault;
-use crate::cpu::regs::{cr0, efer};
+use crate::cpu::flags;
+use crate::cpu::model::Feature;
+use crate::cpu::regs::{cr0, cr4, efer};
 
 /// What an access wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,22 @@ pub(crate) enum Access {
     Read,
     Write,
     Execute,
+}
+
+/// On whose behalf an access is made (SDM Vol. 3A, 4.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Privilege {
+    User,
+    Supervisor,
+    /// To a descriptor table or TSS, whatever CPL is: RFLAGS.AC does not open user pages to it.
+    Implicit,
+}
+
+impl Privilege {
+    /// That of an instruction's own accesses.
+    pub(crate) fn explicit(user: bool) -> Self {
+        if user { Self::User } else { Self::Supervisor }
+    }
 }
 
 /// Table entry bits (SDM Vol. 3A, tables 4-15 to 4-20).
@@ -49,14 +67,14 @@ pub(crate) fn is_canonical(addr: u64) -> bool {
 }
 
 impl Cpu {
-    /// The physical address for `access` at `addr` with privilege `user`; sets accessed and dirty bits.
-    pub(crate) fn translate(&mut self, addr: u64, access: Access, user: bool) -> Result<u64, Fault> {
+    /// The physical address for `access` at `addr` by `by`; sets accessed and dirty bits.
+    pub(crate) fn translate(&mut self, addr: u64, access: Access, by: Privilege) -> Result<u64, Fault> {
         if self.cr0 & cr0::PG == 0 {
             return Ok(addr & u64::from(u32::MAX));
         }
-        let walk = self.walk(addr).map_err(|e| Fault::page(addr, e | self.access_error(access, user)))?;
-        if !self.allows(walk.rights, access, user) {
-            return Err(Fault::page(addr, error::P | self.access_error(access, user)));
+        let walk = self.walk(addr).map_err(|e| Fault::page(addr, e | self.access_error(access, by)))?;
+        if !self.allows(walk.rights, access, by) {
+            return Err(Fault::page(addr, error::P | self.access_error(access, by)));
         }
         self.mark_used(&walk, access);
         Ok(walk.phys)
@@ -73,21 +91,31 @@ impl Cpu {
         paging && self.walk(addr).is_ok_and(|walk| walk.to_mark(access).any(|(at, _)| self.mem.has_code(at, 8)))
     }
 
-    fn access_error(&self, access: Access, user: bool) -> u32 {
-        let fetch = access == Access::Execute && self.msr.efer & efer::NXE != 0;
-        u32::from(access == Access::Write) * error::WR + u32::from(user) * error::US + u32::from(fetch) * error::ID
+    fn access_error(&self, access: Access, by: Privilege) -> u32 {
+        let tells_fetch = self.msr.efer & efer::NXE != 0 || self.cr4 & cr4::SMEP != 0;
+        let kind = match access {
+            Access::Read => 0,
+            Access::Write => error::WR,
+            Access::Execute => u32::from(tells_fetch) * error::ID,
+        };
+        kind | u32::from(by == Privilege::User) * error::US
     }
 
     /// Whether the combined rights of all levels allow an access (SDM Vol. 3A, 4.6.1).
-    fn allows(&self, rights: u64, access: Access, user: bool) -> bool {
-        if user && rights & pte::US == 0 {
-            return false;
-        }
-        match access {
-            Access::Read => true,
-            Access::Write => rights & pte::RW != 0 || (!user && self.cr0 & cr0::WP == 0),
-            Access::Execute => rights & pte::XD == 0,
-        }
+    fn allows(&self, rights: u64, access: Access, by: Privilege) -> bool {
+        let user_page = rights & pte::US != 0;
+        let kept_out = match (by, access) {
+            (Privilege::User, _) => !user_page,
+            (_, Access::Execute) => user_page && self.cr4 & cr4::SMEP != 0,
+            (Privilege::Supervisor, _) => user_page && self.cr4 & cr4::SMAP != 0 && self.rflags & flags::AC == 0,
+            (Privilege::Implicit, _) => user_page && self.cr4 & cr4::SMAP != 0,
+        };
+        !kept_out
+            && match access {
+                Access::Read => true,
+                Access::Write => rights & pte::RW != 0 || by != Privilege::User && self.cr0 & cr0::WP == 0,
+                Access::Execute => rights & pte::XD == 0,
+            }
     }
 
     /// Follows the tables without looking at permissions. The error is the P or RSVD part of the error code.
@@ -106,7 +134,8 @@ impl Cpu {
             let low = (1 << (12 + 9 * level)) - 1;
             // A large page's frame begins above bit 12, which is PAT; PS is reserved in a PML4 entry.
             let reserved_low = if leaf && level > 0 { low & !0x1fff } else { 0 };
-            let reserved_ps = if level == 3 { pte::PS } else { 0 };
+            let huge = self.features.has(Feature::PDPE1GB);
+            let reserved_ps = if level == 3 || level == 2 && !huge { pte::PS } else { 0 };
             if entry & (RESERVED | reserved_xd | reserved_low | reserved_ps) != 0 {
                 return Err(error::P | error::RSVD);
             }
@@ -131,7 +160,7 @@ impl Cpu {
         }
         for &(at, _) in &walk.entries[walk.leaf..] {
             if self.mem.add_table(at) {
-                for tlb in &mut self.tlbs {
+                for tlb in self.spaces.tlbs() {
                     tlb.protect(at & !PAGE_MASK);
                 }
             }

@@ -4,7 +4,7 @@
 //! the op again, or *bounces*: the operand is gathered into `Cpu::bounce`, the TLB entry points there for one op, and
 //! what the op wrote is scattered back. So no handler has a second version.
 
-use super::{Access, Entry, PAGE_MASK, is_canonical};
+use super::{Access, Entry, PAGE_MASK, Privilege, is_canonical};
 use crate::cpu::fault::{Fault, Trap};
 use crate::cpu::flags;
 use crate::cpu::regs::cr0;
@@ -106,7 +106,7 @@ impl Cpu {
             self.exit = Exit::Single;
             return Prepared::Leave;
         }
-        let parts = match self.locate(addr, size, kind, self.user, code & access::STACK != 0) {
+        let parts = match self.locate(addr, size, kind, Privilege::explicit(self.user), code & access::STACK != 0) {
             Ok(parts) => parts,
             Err(trap) => {
                 self.exit = Exit::Trap(trap);
@@ -145,7 +145,7 @@ impl Cpu {
         let host = self.mem.base().wrapping_add((phys & !PAGE_MASK) as usize);
         let entry = Entry::new(addr, phys, host, write);
         // SAFETY: `tlb` points at one of the CPU's own halves.
-        unsafe { *(*self.tlb).entry(addr) = entry };
+        unsafe { (*self.tlb).put(addr, entry) };
     }
 
     /// Physical address of the byte at a canonical `addr`, through the TLB where it knows.
@@ -156,7 +156,7 @@ impl Cpu {
         if tag == addr & !PAGE_MASK {
             return Ok(entry.phys | addr & PAGE_MASK);
         }
-        let phys = self.translate(addr, kind, self.user)?;
+        let phys = self.translate(addr, kind, Privilege::explicit(self.user))?;
         let watched = kind == Access::Write && self.mem.is_watched(phys);
         if self.mem.is_ram(phys, 1) && !watched && !self.checked() {
             self.fill(addr, phys, kind);
@@ -164,26 +164,31 @@ impl Cpu {
         Ok(phys)
     }
 
-    /// Whether every access must be looked at (alignment checking): then the TLB in use is never filled.
+    /// Whether every access must be looked at: then the TLB in use is never filled.
     pub(crate) fn checked(&self) -> bool {
+        self.aligned()
+    }
+
+    /// Whether alignment is checked.
+    fn aligned(&self) -> bool {
         self.user && self.cr0 & cr0::AM != 0 && self.rflags & flags::AC != 0
     }
 
     /// Translates all of `size` bytes at `addr`, which may cross one page.
-    fn locate(&mut self, addr: u64, size: u64, kind: Access, user: bool, stack: bool) -> Result<Parts, Trap> {
+    fn locate(&mut self, addr: u64, size: u64, kind: Access, by: Privilege, stack: bool) -> Result<Parts, Trap> {
         let last = addr.wrapping_add(size - 1);
         if !is_canonical(addr) || !is_canonical(last) {
             return Err(if stack { Fault::SS0 } else { Fault::GP0 }.into());
         }
-        if user && size > 1 && self.checked() && addr & (size - 1) != 0 {
+        if by == Privilege::User && size > 1 && self.aligned() && addr & (size - 1) != 0 {
             return Err(Fault::AC0.into());
         }
-        let first = self.translate(addr, kind, user)?;
+        let first = self.translate(addr, kind, by)?;
         let room = 0x1000 - (addr & PAGE_MASK);
         if room >= size {
             return Ok(Parts { first: (first, size as usize), second: (0, 0) });
         }
-        let second = self.translate(last & !PAGE_MASK, kind, user)?;
+        let second = self.translate(last & !PAGE_MASK, kind, by)?;
         Ok(Parts { first: (first, room as usize), second: (second, (size - room) as usize) })
     }
 
@@ -253,7 +258,11 @@ impl Cpu {
 
     /// Reads `out.len()` bytes (at most a page) at a linear address.
     pub(crate) fn read_linear(&mut self, addr: u64, out: &mut [u8], user: bool) -> Result<(), Trap> {
-        let parts = self.locate(addr, out.len() as u64, Access::Read, user, false)?;
+        self.read_by(Privilege::explicit(user), addr, out)
+    }
+
+    fn read_by(&mut self, by: Privilege, addr: u64, out: &mut [u8]) -> Result<(), Trap> {
+        let parts = self.locate(addr, out.len() as u64, Access::Read, by, false)?;
         let (head, tail) = out.split_at_mut(parts.first.1);
         self.read_phys(parts.first.0, head);
         self.read_phys(parts.second.0, tail);
@@ -262,7 +271,11 @@ impl Cpu {
 
     /// Writes `data` (at most a page) at a linear address: all of it or, with an error, nothing.
     pub(crate) fn write_linear(&mut self, addr: u64, data: &[u8], user: bool) -> Result<(), Trap> {
-        let parts = self.locate(addr, data.len() as u64, Access::Write, user, false)?;
+        self.write_by(Privilege::explicit(user), addr, data)
+    }
+
+    fn write_by(&mut self, by: Privilege, addr: u64, data: &[u8]) -> Result<(), Trap> {
+        let parts = self.locate(addr, data.len() as u64, Access::Write, by, false)?;
         let (head, tail) = data.split_at(parts.first.1);
         self.write_phys(parts.first.0, head);
         self.write_phys(parts.second.0, tail);
@@ -271,7 +284,7 @@ impl Cpu {
 
     /// Checks that a write of `size` bytes (at most a page) would be allowed.
     pub(crate) fn probe_write(&mut self, addr: u64, size: u64, user: bool) -> Result<(), Trap> {
-        self.locate(addr, size, Access::Write, user, false).map(|_| ())
+        self.locate(addr, size, Access::Write, Privilege::explicit(user), false).map(|_| ())
     }
 
     /// Reads a little-endian integer of `N` bytes.
@@ -279,6 +292,18 @@ impl Cpu {
         let mut bytes = [0; 8];
         self.read_linear(addr, &mut bytes[..N], user)?;
         Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Reads an integer of `N` bytes of a descriptor table or TSS: an implicit supervisor access.
+    pub(crate) fn load_system<const N: usize>(&mut self, addr: u64) -> Result<u64, Trap> {
+        let mut bytes = [0; 8];
+        self.read_by(Privilege::Implicit, addr, &mut bytes[..N])?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Writes a byte of a descriptor table.
+    pub(crate) fn store_system(&mut self, addr: u64, value: u8) -> Result<(), Trap> {
+        self.write_by(Privilege::Implicit, addr, &[value])
     }
 
     /// Writes the low `bytes` of `value`.

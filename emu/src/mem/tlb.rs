@@ -36,35 +36,45 @@ pub(crate) struct Entry {
 const NO_TAG: u64 = 1;
 const EMPTY: Entry = Entry { read: NO_TAG, write: NO_TAG, addend: 0, phys: 0 };
 
-/// The entries of one privilege (supervisor or user).
+/// The entries of one mapping and privilege.
 #[derive(Clone)]
 #[repr(C)]
 pub(crate) struct Tlb {
     pub(crate) entries: [Entry; ENTRIES],
+    /// Nothing was put in since it was flushed.
+    empty: bool,
 }
 
 impl Tlb {
     pub(crate) const fn new() -> Self {
-        Self { entries: [EMPTY; ENTRIES] }
+        Self { entries: [EMPTY; ENTRIES], empty: true }
     }
 
     pub(crate) fn flush(&mut self) {
-        self.entries = [EMPTY; ENTRIES];
+        if !std::mem::replace(&mut self.empty, true) {
+            self.entries = [EMPTY; ENTRIES];
+        }
+    }
+
+    /// Remembers a translation.
+    pub(crate) fn put(&mut self, addr: u64, entry: Entry) {
+        self.empty = false;
+        self.entries[index(addr)] = entry;
     }
 
     /// Forgets every write permission.
     pub(crate) fn flush_writes(&mut self) {
-        for entry in &mut self.entries {
-            entry.write = NO_TAG;
-        }
+        self.forget_writes(|_| true);
     }
 
     /// Forgets the write permission to a physical page, wherever it is mapped.
     pub(crate) fn protect(&mut self, phys_page: u64) {
-        for entry in &mut self.entries {
-            if entry.phys == phys_page {
-                entry.write = NO_TAG;
-            }
+        self.forget_writes(|entry| entry.phys == phys_page);
+    }
+
+    fn forget_writes(&mut self, to: impl Fn(&Entry) -> bool) {
+        if !self.empty {
+            self.entries.iter_mut().filter(|entry| to(entry)).for_each(|entry| entry.write = NO_TAG);
         }
     }
 

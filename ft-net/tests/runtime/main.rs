@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use emu::{ClockMode, Machine, MachineConfig, Power};
+use emu::{ClockMode, CpuModel, Machine, MachineConfig, Power};
 use ft_net::event::Event;
 use ft_net::node::engine::{Answers, EngineError, Leader};
 use ft_net::node::machine::Recorded;
@@ -60,7 +60,8 @@ impl Replica {
     fn start_kv(shared: &Shared, primary: bool) -> Self {
         Self::start_with(shared, primary, |answers| {
             let (memory_bytes, clock) = (32 << 20, ClockMode::Host);
-            let mut machine = Machine::new(MachineConfig { memory_bytes, clock, epoch_s: 0 }).unwrap();
+            let mut machine =
+                Machine::new(MachineConfig { memory_bytes, clock, epoch_s: 0, cpu: CpuModel::V3 }).unwrap();
             machine.load_elf(testprogs::find("kv").unwrap().image, "").unwrap();
             Ok(Recorded::new(machine, answers))
         })

@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use emu::{ClockMode, Input, Machine, MachineConfig, Output, Position, Power, Stop, Until};
+use emu::{ClockMode, CpuModel, Input, Machine, MachineConfig, Output, Position, Power, Stop, Until};
 use replay::log::EntriesSegment;
 use replay::{Entry, Live, Recorder, Segment, decode_segment};
 
@@ -113,7 +113,7 @@ pub fn machine(elf: &[u8]) -> Machine {
 }
 
 pub fn machine_with(clock: ClockMode, elf: &[u8]) -> Machine {
-    let config = MachineConfig { memory_bytes: 2 << 20, clock, epoch_s: 1_000_000_000 };
+    let config = MachineConfig { memory_bytes: 2 << 20, clock, epoch_s: 1_000_000_000, cpu: CpuModel::V3 };
     let mut machine = Machine::new(config).unwrap();
     machine.load_elf(elf, "").unwrap();
     machine

@@ -5,7 +5,9 @@
 
 use std::ops::ControlFlow;
 
-use emu::{ClockMode, CpuState, Door, Machine, MachineConfig, Output, Position, Query, Segment, Stop, Table, Until};
+use emu::{
+    ClockMode, CpuModel, CpuState, Door, Machine, MachineConfig, Output, Position, Query, Segment, Stop, Table, Until,
+};
 
 use crate::case::{Case, Cpu, Outcome, Subject, changes, code_image, data_image};
 use crate::kernel::{self, Kernel};
@@ -52,7 +54,8 @@ impl Emulated {
     #[expect(clippy::expect_used, reason = "documented")]
     pub fn new(vectors: bool) -> Self {
         let kernel = Kernel::assemble(vectors);
-        let config = MachineConfig { memory_bytes: kernel::MEMORY_BYTES, clock: ClockMode::Host, epoch_s: 0 };
+        let config =
+            MachineConfig { memory_bytes: kernel::MEMORY_BYTES, clock: ClockMode::Host, epoch_s: 0, cpu: CpuModel::V3 };
         let mut state = Machine::new(config).expect("a machine of 1 MiB").state();
         state.cpu = in_kernel(state.cpu, &kernel);
         let mut machine = Machine::restore(config, &state).expect("a machine of 1 MiB");

@@ -89,7 +89,12 @@ struct Rig(Machine);
 
 impl Rig {
     fn new(code: &[u8]) -> Self {
-        let config = crate::MachineConfig { memory_bytes: 16 << 20, clock: crate::ClockMode::Derived, epoch_s: 0 };
+        let config = crate::MachineConfig {
+            memory_bytes: 16 << 20,
+            clock: crate::ClockMode::Derived,
+            epoch_s: 0,
+            cpu: crate::CpuModel::V3,
+        };
         let mut machine = Machine::new(config).expect("16 MiB");
         let cpu = machine.cpu();
         let info = crate::boot::hand_off::BootInfo { memory_bytes: 16 << 20, tsc_hz: 1, command_line: b"" };
