@@ -1,7 +1,5 @@
 //! Bytes to instructions in the engine's own terms. This file and `decode/features.rs` are the only ones that name the decoder.
 
-mod features;
-
 use iced_x86::{
     Code, ConditionCode, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
 };
@@ -10,6 +8,7 @@ use crate::cpu::fault::vector;
 use crate::cpu::model::FeatureSet;
 use crate::cpu::offset;
 
+mod features;
 mod length;
 
 pub(crate) use length::MAX as INSN_BYTES_MAX;
@@ -266,8 +265,8 @@ struct FlagUse {
 }
 
 /// Decodes up to `max` instructions from the start of `code`, to the end of straight-line code. Stops before an
-/// encoding that `code` does not hold whole; one of more than 15 bytes, or of none that there are, is #GP or #UD, and so is one that needs more
-/// than `features`.
+/// encoding that `code` does not hold whole; one of more than 15 bytes, or of none that there are with `features`, is
+/// #GP or #UD.
 pub(crate) fn block(code: &[u8], max: usize, features: FeatureSet) -> Vec<Insn> {
     let mut decoder = Decoder::with_ip(64, code, 0, features::options(features));
     let mut insns = Vec::new();
@@ -306,9 +305,8 @@ fn invalid(code: &[u8], off: u16) -> Option<Insn> {
         None => return None,
     };
     let mut insn = convert(&Instruction::default(), off);
-    insn.operation = Operation::Invalid;
+    insn.make_invalid();
     (insn.len, insn.cc) = (len as u8, vector);
-    (insn.may_fault, insn.ends) = (true, true);
     Some(insn)
 }
 
@@ -567,7 +565,7 @@ impl Insn {
             self.name = Mnemonic::INVALID;
         }
         self.operation = Operation::Invalid;
-        self.cc = crate::cpu::fault::vector::UD;
+        self.cc = vector::UD;
         (self.may_fault, self.ends) = (true, true);
     }
 

@@ -45,7 +45,7 @@ fn leaf(number: u32, sub: u32, features: FeatureSet) -> [u32; 4] {
         4 => caches(sub),
         7 if sub == 0 => [0, flags(Ebx), flags(Ecx), flags(Edx)],
         0xb => [0, 0, sub & 0xff, 0],
-        0xd if features.has(Feature::XSAVE) => xsave(sub),
+        0xd if features.has(Feature::XSAVE) => xsave(sub, flags(Eax)),
         0x15 => [1, TSC_PER_CRYSTAL, CRYSTAL_HZ, 0],
         0x16 => [TSC_MHZ, TSC_MHZ, 100, 0],
         3..=BASIC_MAX => [0; 4],
@@ -80,14 +80,12 @@ fn caches(sub: u32) -> [u32; 4] {
 
 /// CPUID.1:ECX of XGETBV and XSETBV: CR4.OSXSAVE.
 const OSXSAVE: u32 = 1 << 27;
-/// XSAVEOPT, XSAVEC, XGETBV with ECX = 1, XSAVES.
-const LEAF_D_1_EAX: u32 = 0xf;
 
 /// State components; the size of the area for those enabled is filled in (SDM Vol. 1, 13.2).
-fn xsave(sub: u32) -> [u32; 4] {
+fn xsave(sub: u32, flags: u32) -> [u32; 4] {
     match sub {
         0 => [xcr0::KNOWN as u32, 0, 576 + 256, 0],
-        1 => [LEAF_D_1_EAX, 0, 0, 0],
+        1 => [flags, 0, 0, 0],
         // AVX: 256 bytes at 576.
         2 => [256, 576, 0, 0],
         _ => [0; 4],

@@ -44,6 +44,7 @@ pub(crate) enum Shows {
 /// Index of a register in what CPUID returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
+    Eax = 0,
     Ebx = 1,
     Ecx = 2,
     Edx = 3,
@@ -134,6 +135,10 @@ features! {
     GFNI               0x7 Ecx  8 V3 Instruction 0;
     RDPID              0x7 Ecx 22 V3 Instruction 0;
     SERIALIZE          0x7 Edx 14 V3 Instruction 0;
+    XSAVEOPT           0xd Eax  0 V3 Instruction 0;
+    XSAVEC             0xd Eax  1 V3 Instruction 0;
+    XGETBV_ECX1        0xd Eax  2 V3 Fact        0;
+    XSAVES             0xd Eax  3 V3 Instruction 0;
     LAHF_SAHF          0x8000_0001 Ecx  0 V2 Instruction 0;
     LZCNT              0x8000_0001 Ecx  5 V3 Instruction 0;
     PREFETCHW          0x8000_0001 Ecx  8 V3 Fact        0;

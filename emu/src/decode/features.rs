@@ -24,9 +24,6 @@ pub(super) fn needs(i: &Instruction) -> Option<FeatureSet> {
             C::INTEL8086 | C::INTEL186 | C::INTEL286 | C::INTEL386 | C::INTEL486 | C::X64 | C::CPUID | C::RDPMC => {
                 continue;
             }
-            // Hints, which are NOPs to a CPU that does not know them.
-            C::MULTIBYTENOP | C::PAUSE | C::PREFETCHW | C::PREFETCHWT1 | C::PREFETCHITI | C::CLDEMOTE => continue,
-            C::CET_IBT | C::CET_SS if Operation::of(i.mnemonic()) == Operation::Nop => continue,
             C::ADX => F::ADX,
             C::AES => F::AESNI,
             C::BMI1 => F::BMI1,
@@ -62,7 +59,12 @@ pub(super) fn needs(i: &Instruction) -> Option<FeatureSet> {
             C::SSSE3 => F::SSSE3,
             C::SYSCALL => F::SYSCALL,
             C::TSC => F::TSC,
-            C::XSAVE | C::XSAVEOPT | C::XSAVEC | C::XSAVES => F::XSAVE,
+            C::XSAVE => F::XSAVE,
+            C::XSAVEC => F::XSAVEC,
+            C::XSAVEOPT => F::XSAVEOPT,
+            C::XSAVES => F::XSAVES,
+            // Hints are NOPs to a CPU that does not know them.
+            _ if Operation::of(i.mnemonic()) == Operation::Nop => continue,
             _ => return None,
         });
     }
