@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// List the guests that are built in, or write their ELF files
     Guests(GuestsArgs),
+    /// Make a guest out of a static Linux program
+    Wrap(WrapArgs),
 }
 
 /// `ftemu run`
@@ -205,6 +207,16 @@ pub(crate) struct GuestsArgs {
     /// Write NAME.elf of every guest into this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) extract: Option<PathBuf>,
+}
+
+/// `ftemu wrap`
+#[derive(Debug, Args)]
+pub(crate) struct WrapArgs {
+    /// A static Linux program for x86-64
+    pub(crate) program: PathBuf,
+    /// The guest to be written, for `ftemu run`
+    #[arg(value_name = "GUEST.elf")]
+    pub(crate) output: PathBuf,
 }
 
 /// The command line of this process, or the exit code after help or one line of complaint.

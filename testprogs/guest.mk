@@ -3,7 +3,7 @@
 
 TESTPROGS := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 RUNTIME := $(wildcard $(TESTPROGS)/runtime/*.c $(TESTPROGS)/runtime/*.S)
-RUNTIME_PARTS := $(RUNTIME) $(TESTPROGS)/runtime/runtime.h $(TESTPROGS)/runtime/link.ld
+RUNTIME_PARTS := $(RUNTIME) $(TESTPROGS)/runtime/runtime.h $(TESTPROGS)/runtime/frame.inc $(TESTPROGS)/runtime/link.ld
 
 ifeq ($(origin CC),default)
 CC := gcc

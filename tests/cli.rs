@@ -82,7 +82,7 @@ fn programs_that_cannot_run() {
         (".", "not a file"),
         ("cut.elf", "cannot run cut.elf"),
         ("elf32.elf", "32-bit"),
-        ("user.elf", "Linux user program"),
+        ("user.elf", "`ftemu wrap`"),
         ("text.elf", "cannot run text.elf"),
         ("empty.elf", "cannot run empty.elf"),
         ("guest:none", "`ftemu guests` lists them"),
@@ -90,6 +90,27 @@ fn programs_that_cannot_run() {
         refused(dir, &["run", program], 1, part);
         refused(dir, &["run", program, "--primary", "--shared", "s"], 1, part);
     }
+}
+
+#[test]
+fn programs_that_cannot_be_wrapped() {
+    let room = room();
+    let dir = room.path();
+    fs::write(dir.join("text"), "#!/bin/sh\n").unwrap();
+    fs::write(dir.join("fine"), testprogs::find("kv").unwrap().image).unwrap();
+    refused(dir, &["wrap", "none", "a.elf"], 1, "cannot read none");
+    refused(dir, &["wrap", "text", "a.elf"], 1, "cannot wrap text: not a 64-bit ELF");
+    refused(dir, &["wrap", "fine", "no/a.elf"], 1, "cannot write no/a.elf");
+    refused(dir, &["wrap", "fine"], 2, "<GUEST.elf>");
+}
+
+#[test]
+fn a_guest_without_its_program_says_so() {
+    let room = room();
+    fs::write(room.path().join("kernel.elf"), testprogs::userland::KERNEL).unwrap();
+    let output = ftemu(room.path(), &["run", "kernel.elf"]);
+    assert_eq!(output.status.code(), Some(126));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("`ftemu wrap PROGRAM"), "{output:?}");
 }
 
 #[test]

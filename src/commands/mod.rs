@@ -9,6 +9,7 @@ mod program;
 mod replay;
 mod run;
 mod status;
+mod wrap;
 
 use anyhow::Result;
 
@@ -26,5 +27,6 @@ pub(crate) fn run(cli: Cli) -> Result<u8> {
         Command::Status(args) => status::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Guests(args) => guests::run(&args),
+        Command::Wrap(args) => wrap::run(&args),
     }
 }

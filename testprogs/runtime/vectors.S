@@ -1,5 +1,6 @@
 # 256 entry points of 16 bytes, one for each vector. Each makes the stack look the same (an error
 # code, a vector number) and goes on to the common part, which saves the registers as `struct frame`.
+#include "frame.inc"
 
     .text
     .globl vectors
@@ -19,41 +20,13 @@ vectors:
     .endr
 
 common:
-    push %rax
-    push %rbx
-    push %rcx
-    push %rdx
-    push %rbp
-    push %rsi
-    push %rdi
-    push %r8
-    push %r9
-    push %r10
-    push %r11
-    push %r12
-    push %r13
-    push %r14
-    push %r15
+    push_registers
     cld
     mov %rsp, %rdi
     call dispatch                   # RSP is 16-byte aligned here: the CPU aligned it before its five pushes
     .globl resume
 resume:                             # RSP = struct frame *
-    pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    pop %r11
-    pop %r10
-    pop %r9
-    pop %r8
-    pop %rdi
-    pop %rsi
-    pop %rbp
-    pop %rdx
-    pop %rcx
-    pop %rbx
-    pop %rax
+    pop_registers
     add $16, %rsp                   # vector, error code
     iretq
 

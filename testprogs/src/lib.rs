@@ -3,6 +3,8 @@
 //! The sources are next to this crate, one folder each; `make -C testprogs` rebuilds the images and
 //! `tests/images.rs` checks that they are what the sources say. docs/guests.md is the guide.
 
+pub mod userland;
+
 /// A bare-metal program, ready for the ELF loader (ARCHITECTURE.md, "Bare ELF hand-off").
 #[derive(Clone, Copy, Debug)]
 pub struct Guest {

@@ -37,6 +37,12 @@ fn present(tool: &str) -> bool {
     Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
+/// Name and image of every guest, and of the kernel for other people's programs.
+fn images_embedded() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    let guests = testprogs::all().iter().map(|guest| (guest.name, guest.image));
+    guests.chain([("userland", testprogs::userland::KERNEL)])
+}
+
 #[test]
 fn every_image_is_embedded_under_its_name() {
     let images = sources().join("images");
@@ -44,7 +50,7 @@ fn every_image_is_embedded_under_its_name() {
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".elf").map(str::to_owned))
         .collect();
-    let mut names: Vec<String> = testprogs::all().iter().map(|guest| guest.name.to_owned()).collect();
+    let mut names: Vec<String> = images_embedded().map(|(name, _)| name.to_owned()).collect();
     files.sort();
     names.sort();
     assert_eq!(files, names);
@@ -52,13 +58,12 @@ fn every_image_is_embedded_under_its_name() {
 
 #[test]
 fn every_image_is_a_small_static_elf64_at_1_mib() {
-    for guest in testprogs::all() {
-        let image = guest.image;
+    for (name, image) in images_embedded() {
         let word = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().unwrap());
-        assert_eq!(&image[..5], b"\x7fELF\x02", "{}: ELF64", guest.name);
-        assert_eq!(&image[16..20], [2, 0, 62, 0], "{}: ET_EXEC for x86-64", guest.name);
-        assert!((0x10_0000..0x20_0000).contains(&word(24)), "{}: entry {:#x}", guest.name, word(24));
-        assert!(image.len() < 64 << 10, "{}: {} bytes", guest.name, image.len());
+        assert_eq!(&image[..5], b"\x7fELF\x02", "{}: ELF64", name);
+        assert_eq!(&image[16..20], [2, 0, 62, 0], "{}: ET_EXEC for x86-64", name);
+        assert!((0x10_0000..0x20_0000).contains(&word(24)), "{}: entry {:#x}", name, word(24));
+        assert!(image.len() < 64 << 10, "{}: {} bytes", name, image.len());
     }
 }
 
@@ -80,10 +85,10 @@ fn images_are_rebuilt_byte_for_byte() {
     if read(&out, "BUILT_WITH") != read(&committed, "BUILT_WITH") {
         return not_compared("they build, but the tools differ from images/BUILT_WITH");
     }
-    for guest in testprogs::all() {
-        let file = format!("{}.elf", guest.name);
+    for (name, image) in images_embedded() {
+        let file = format!("{name}.elf");
         assert!(
-            read(&out, &file) == guest.image,
+            read(&out, &file) == image,
             "images/{file} is not what its source says: run make -C testprogs and commit the images"
         );
     }

@@ -411,9 +411,11 @@ impl fmt::Display for ElfError {
             }
             Self::Type { kind: 4 } => write!(f, "a core dump (e_type 4, byte {E_TYPE}): give the program itself"),
             Self::Type { kind } => write!(f, "not an executable (e_type {kind}, byte {E_TYPE}): {LINK}"),
-            Self::UserProgram { sign, offset } => {
-                write!(f, "a Linux user program: {sign}, byte {offset}; ftemu runs bare-metal ELFs: {LINK}")
-            }
+            Self::UserProgram { sign, offset } => write!(
+                f,
+                "a Linux user program: {sign}, byte {offset}; ftemu runs bare-metal ELFs: `ftemu wrap` makes one of a \
+                 static program; or {LINK}"
+            ),
             Self::ProgramHeaderSize { bytes } => {
                 write!(f, "program headers of {bytes} bytes instead of 56 (byte {E_PHENTSIZE}): {CORRUPT}")
             }

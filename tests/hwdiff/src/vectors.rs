@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Bytes, what they are, the state before, the state after. What is not mentioned before `=>` is as in
-//! [`Cpu::background`] (`yh3` is the upper half of YMM3), memory is 0 and the code lies at [`START`]; what is not mentioned after it is as before.
+//! [`Cpu::background`] (`yh3` is the upper half of YMM3), memory is 0 and the code lies at [`START`]; what is not
+//! mentioned after it is as before.
 //! The bytes are followed by breakpoints; the case ends at the first, unless another exception is given:
 //! `#14(6) cr2=10002000` is vector, error code and address, with RIP at the start of the instruction.
 

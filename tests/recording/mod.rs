@@ -1,0 +1,158 @@
+//! A guest recorded and replayed in this process, in a world that is the same every time.
+
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part; a test has no outside")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test panics when it fails")]
+
+use std::ops::ControlFlow;
+
+use emu::{ClockMode, CpuModel, Input, Machine, MachineConfig, Output, Position, Power, Stop, Until};
+use replay::recorder::{Live, Recorder};
+use replay::replayer::{ReplayStop, Replayer};
+use replay::{Segment, decode_segment, machine_digest};
+use testprogs::Guest;
+
+const CLIENT: u64 = 7;
+
+/// A world whose time passes with the number of questions asked, so that a test is the same every time.
+struct World {
+    now_ns: u64,
+    bits: u64,
+    console: Vec<u8>,
+}
+
+/// The next of a sequence of pseudo-random words.
+pub fn next_bits(bits: &mut u64) -> u64 {
+    *bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *bits ^ *bits >> 29
+}
+
+impl Live for World {
+    fn clock_ns(&mut self) -> u64 {
+        self.now_ns += 700;
+        self.now_ns
+    }
+
+    fn random(&mut self) -> u64 {
+        next_bits(&mut self.bits)
+    }
+
+    fn output(&mut self, _number: u64, output: Output, _entry: u64) -> ControlFlow<()> {
+        if let Output::Console { byte, .. } = output {
+            self.console.push(byte);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// What a run left behind.
+pub struct Recorded {
+    pub segments: Vec<Vec<u8>>,
+    pub console: Vec<u8>,
+    pub at: Position,
+    pub digest: u128,
+    pub power: Option<Power>,
+}
+
+fn boot(guest: &Guest, cmdline: &str, clock: ClockMode) -> Machine {
+    let config = MachineConfig { memory_bytes: 32 << 20, clock, epoch_s: 1_700_000_000, cpu: CpuModel::V3 };
+    let mut machine = Machine::new(config).unwrap();
+    machine.load_elf(guest.image, cmdline).unwrap();
+    machine
+}
+
+/// Runs `guest` to its end, typing `input` line by line whenever it waits.
+pub fn record(guest: &Guest, cmdline: &str, clock: ClockMode, input: &str) -> Recorded {
+    let mut machine = boot(guest, cmdline, clock);
+    let world = World { now_ns: 0, bits: 1, console: Vec::new() };
+    let mut recorder = Recorder::new(world, &machine, 1);
+    let (mut lines, mut seq, mut slices) = (input.split_inclusive('\n'), 0, 0u64);
+    loop {
+        slices += 1;
+        assert!(slices < 4_000_000, "{}: never ends, at {}", guest.name, machine.position());
+        recorder.live.now_ns += 100_000;
+        let now = recorder.live.now_ns;
+        let due = machine.next_deadline_ns().is_some_and(|ns| ns <= now);
+        if due || (clock == ClockMode::Derived && slices.is_multiple_of(100)) {
+            recorder.deliver(&mut machine, Input::Clock { ns: now });
+        }
+        if slices.is_multiple_of(1000) {
+            recorder.digest(&mut machine);
+        }
+        let limit = Until::About(machine.position().retired + 20_000);
+        match recorder.run(&mut machine, limit) {
+            Stop::Halted if machine.console_backlog() == 0 => {
+                if let Some(line) = lines.next() {
+                    seq += 1;
+                    recorder.deliver(&mut machine, Input::Console { client: CLIENT, seq, bytes: line.into() });
+                }
+            }
+            Stop::Off(_) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(machine.take_unimplemented(), Vec::<String>::new(), "{}", guest.name);
+    recorder.digest(&mut machine);
+    recorder.flush();
+    Recorded {
+        segments: std::iter::from_fn(|| recorder.poll_segment()).map(|s| s.encode().bytes).collect(),
+        console: recorder.live.console,
+        at: machine.position(),
+        digest: machine_digest(&mut machine),
+        power: machine.power(),
+    }
+}
+
+/// The same machine, made anew from what is saved of it.
+fn moved(machine: &Machine) -> Machine {
+    let mut other = Machine::restore(*machine.config(), &machine.state()).unwrap();
+    for pfn in (0..machine.page_count()).filter(|&pfn| !machine.is_zero_page(pfn)) {
+        other.write_page(pfn, machine.page(pfn));
+    }
+    other
+}
+
+/// Replays to the end, stopping on the way wherever `stops` says, going on in a fresh machine now and then; checks
+/// everything.
+pub fn replay(
+    guest: &Guest,
+    cmdline: &str,
+    clock: ClockMode,
+    recorded: &Recorded,
+    mut stops: impl FnMut(Position) -> Until,
+) {
+    let mut machine = boot(guest, cmdline, clock);
+    let mut replayer = Replayer::new(machine.position(), 1);
+    for bytes in &recorded.segments {
+        match decode_segment(bytes).unwrap().0 {
+            Segment::Entries(entries) => replayer.push(entries).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+    let (mut console, mut limits) = (Vec::new(), 0);
+    loop {
+        let limit = stops(machine.position());
+        let stop = replayer.step(&mut machine, limit);
+        while let Some(emitted) = replayer.poll_output() {
+            if let Output::Console { byte, .. } = emitted.output {
+                console.push(byte);
+            }
+        }
+        match stop {
+            ReplayStop::Limit => {
+                limits += 1;
+                if limits % 16 == 0 {
+                    machine = moved(&machine);
+                }
+            }
+            ReplayStop::Off(power) => {
+                assert_eq!(Some(power), recorded.power);
+                break;
+            }
+            ReplayStop::NeedMore => panic!("{}: stuck at {}", guest.name, machine.position()),
+            ReplayStop::Diverged(divergence) => panic!("{}: {divergence}", guest.name),
+        }
+    }
+    assert_eq!(String::from_utf8_lossy(&console), String::from_utf8_lossy(&recorded.console), "{}", guest.name);
+    assert_eq!(machine.position(), recorded.at, "{}", guest.name);
+    assert_eq!(machine_digest(&mut machine), recorded.digest, "{}", guest.name);
+}

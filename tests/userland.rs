@@ -1,0 +1,189 @@
+//! Static Linux programs, with glibc, musl and Rust's library, for each level of x86-64: what they say here is what
+//! they say on the host, byte for byte, and they end with the same code. Each run is recorded and replayed, too.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test panics when it fails")]
+
+mod recording;
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use emu::{ClockMode, Power, Until};
+use rayon::prelude::*;
+use testprogs::Guest;
+
+/// What is built everywhere, and the work each is given: about 100 million instructions at most.
+const PROGRAMS: [(&str, &str); 7] = [
+    ("coremark", "300"),
+    ("sha256", "50"),
+    ("whetstone", "3000"),
+    ("aes_gcm", "20"),
+    ("json", "500"),
+    ("regex", "40"),
+    ("zstd", "60"),
+];
+const LEVELS: [&str; 2] = ["v1", "v2"];
+
+/// Says what was not tested, where a reader of the test's output sees it; `.ci/run` fails on it.
+fn skipped(why: &str) {
+    eprintln!("SKIPPED: programs of userland: {why}");
+}
+
+fn present(tool: &str) -> bool {
+    Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
+        || Command::new(tool).arg("-dumpversion").output().is_ok_and(|output| output.status.success())
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testprogs/userland/programs")
+}
+
+/// Where programs stay from one run of the tests to the next.
+fn built(variant: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("userland").join(variant)
+}
+
+/// Builds one thing at a time: tests share folders.
+fn succeed(command: &mut Command) {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Cargo as it was started itself, in the workspace of the programs.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(arguments).current_dir(sources()).env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
+    command
+}
+
+/// Whether the crates of the programs can be had.
+fn crates_present() -> bool {
+    cargo(&["fetch", "--locked"]).output().is_ok_and(|output| output.status.success())
+}
+
+/// The sources of the zstd library, which a crate brings along.
+fn zstd_sources() -> String {
+    let output = cargo(&["metadata", "--locked", "--format-version", "1"]).output().unwrap();
+    let metadata = String::from_utf8(output.stdout).unwrap();
+    let manifest = metadata.split('"').find(|text| text.contains("zstd-sys-") && text.ends_with("Cargo.toml")).unwrap();
+    manifest.replace("Cargo.toml", "zstd/lib")
+}
+
+/// What a program left behind: what it wrote, and its exit code, or 128 and its signal.
+#[derive(PartialEq, Debug)]
+struct Outcome {
+    text: String,
+    code: i32,
+}
+
+fn on_the_host(program: &Path, arguments: &str) -> Outcome {
+    let output = Command::new(program).args(arguments.split_whitespace()).env_clear().env("GREETING", "hello").output();
+    let output = output.unwrap();
+    let code = output.status.code().or_else(|| output.status.signal().map(|signal| 128 + signal)).unwrap();
+    Outcome { text: String::from_utf8(output.stdout).unwrap(), code }
+}
+
+/// Runs it in the guest kernel, recorded, and replays the recording.
+fn in_the_guest(program: &Path, arguments: &str, input: &str) -> Outcome {
+    let image = testprogs::userland::wrap("program", &std::fs::read(program).unwrap()).unwrap();
+    // The few megabytes stay until the test ends.
+    let name = program.display().to_string().leak();
+    let guest = Guest { name, about: "", image: image.leak(), default_cmdline: "" };
+    let cmdline = format!("GREETING=hello {arguments}");
+    let recorded = recording::record(&guest, &cmdline, ClockMode::Host, input);
+    recording::replay(&guest, &cmdline, ClockMode::Host, &recorded, |_| Until::About(u64::MAX));
+    let Some(Power::Off { code }) = recorded.power else { panic!("{name}: {:?}", recorded.power) };
+    // The console is a terminal: it puts a carriage return before every newline.
+    Outcome { text: String::from_utf8_lossy(&recorded.console).replace("\r\n", "\n"), code: code.into() }
+}
+
+fn same_outcome(program: &Path, arguments: &str) {
+    let (host, guest) = (on_the_host(program, arguments), in_the_guest(program, arguments, ""));
+    assert_eq!(guest, host, "{} {arguments}", program.display());
+}
+
+fn every_program(folder: &Path) {
+    PROGRAMS.par_iter().for_each(|(name, rounds)| same_outcome(&folder.join(name), rounds));
+}
+
+/// Makes the C programs for `level`; gives their folder.
+fn make(compiler: &str, level: &str) -> PathBuf {
+    let folder = built(&format!("{compiler}-{level}"));
+    let [compiler, level, out, zstd] =
+        [("CC", compiler), ("LEVEL", level), ("OUT", &folder.display().to_string()), ("ZSTD", &zstd_sources())]
+            .map(|(name, value)| format!("{name}={value}"));
+    succeed(Command::new("make").args(["-j2", &compiler, &level, &out, &zstd]).current_dir(sources()));
+    folder
+}
+
+/// Makes the Rust programs for `level`; gives their folder.
+fn make_rust(level: &str) -> PathBuf {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let cpu = if level == "v1" { "x86-64".to_owned() } else { format!("x86-64-{level}") };
+    let folder = built(&format!("rust-{level}"));
+    let mut command = cargo(&["build", "--release", "--locked", "--target", TARGET, "--target-dir"]);
+    command
+        .arg(&folder)
+        .env("RUSTFLAGS", format!("-C target-cpu={cpu} -C target-feature=+crt-static"))
+        .env("CFLAGS_x86_64_unknown_linux_gnu", format!("-march={cpu}"));
+    succeed(&mut command);
+    folder.join(TARGET).join("release")
+}
+
+/// The C programs with the library of `compiler`.
+fn c_programs(compiler: &str) {
+    if !(present("make") && present(compiler)) {
+        return skipped(&format!("no make and {compiler} here"));
+    }
+    if !crates_present() {
+        return skipped("the crates they need cannot be fetched");
+    }
+    for level in LEVELS {
+        let folder = make(compiler, level);
+        every_program(&folder);
+        same_outcome(&folder.join("calls"), "");
+    }
+    let calls = make(compiler, LEVELS[0]).join("calls");
+    for reason in ["null", "code", "ud2", "divide", "abort"] {
+        let (host, guest) = (on_the_host(&calls, reason), in_the_guest(&calls, reason, ""));
+        assert_eq!(guest.code, host.code, "{reason}");
+        let report = guest.text.strip_prefix(&host.text).unwrap();
+        assert!(report.contains("userland: ") && report.contains("signal"), "{report}");
+    }
+}
+
+#[test]
+fn glibc_programs_do_what_they_do_on_the_host() {
+    c_programs("gcc");
+}
+
+#[test]
+fn musl_programs_do_what_they_do_on_the_host() {
+    c_programs("musl-gcc");
+}
+
+#[test]
+fn rust_programs_do_what_they_do_on_the_host() {
+    if !(present("gcc") && crates_present()) {
+        return skipped("no gcc here, or the crates they need cannot be fetched");
+    }
+    for level in LEVELS {
+        every_program(&make_rust(level));
+    }
+}
+
+#[test]
+fn a_program_talks_to_the_console() {
+    if !(present("make") && present("gcc") && crates_present()) {
+        return skipped("no make and gcc here, or the crates they need cannot be fetched");
+    }
+    let echo = make("gcc", "v1").join("echo");
+    let outcome = in_the_guest(&echo, "a b", "one\ntwox\u{8}\n\u{4}\n");
+    let text = "program a b, GREETING=hello, a terminal\none\n1 [one]\ntwox\u{8} \u{8}\n2 [two]\nend\n";
+    assert_eq!(outcome, Outcome { text: text.to_owned(), code: 2 });
+}
