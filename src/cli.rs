@@ -43,21 +43,24 @@ pub(crate) enum Command {
 /// `ftemu run`
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// A static ELF64 program, or guest:NAME for a built-in one (`ftemu guests`)
+    /// A Linux kernel (bzImage), a static bare-metal ELF64 program, or guest:NAME for a built-in one (`ftemu guests`)
     #[arg(required_unless_present = "backup")]
     pub(crate) program: Option<PathBuf>,
-    /// Guest memory, such as 64M
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = memory_bytes)]
-    pub(crate) memory: u64,
+    /// Guest memory, such as 64M [default: 64M, for a Linux kernel 512M]
+    #[arg(long, value_name = "SIZE", value_parser = memory_bytes)]
+    pub(crate) memory: Option<u64>,
     /// Where guest time comes from between clock inputs
     #[arg(long, value_enum, default_value_t = Clock::Host)]
     pub(crate) clock: Clock,
     /// The CPU that the guest sees
     #[arg(long, value_name = "MODEL", value_enum, default_value_t = Cpu::V3)]
     pub(crate) cpu: Cpu,
-    /// Command line for the guest
+    /// Command line for the guest [default: what a built-in guest wants, for a Linux kernel console=ttyS0]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) append: Option<String>,
+    /// Initial RAM disk of a Linux kernel
+    #[arg(long, value_name = "FILE")]
+    pub(crate) initrd: Option<PathBuf>,
     /// Record the run into a new file
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
@@ -65,7 +68,7 @@ pub(crate) struct RunArgs {
     #[arg(long, group = "role", conflicts_with = "record")]
     pub(crate) primary: bool,
     /// Join a primary, follow it, and take over when it dies; needs no program
-    #[arg(long, group = "role", conflicts_with_all = ["program", "memory", "clock", "cpu", "append", "record"])]
+    #[arg(long, group = "role", conflicts_with_all = ["program", "memory", "clock", "cpu", "append", "initrd", "record"])]
     pub(crate) backup: bool,
     /// The options of a pair
     #[command(flatten)]

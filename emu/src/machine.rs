@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::ptr::NonNull;
 
-use crate::boot::{Elf, ElfError, hand_off};
+use crate::boot::{Elf, ElfError, LinuxBoot, LinuxError, hand_off, linux};
 use crate::bus::Bus;
 use crate::config::{MachineConfig, MachineError};
 use crate::cpu::fault::Trap;
@@ -90,6 +90,18 @@ impl Machine {
         self.cpu.flush_code();
         let state = CpuState::handed_off(elf.entry);
         self.cpu.set_state(&state);
+        Ok(())
+    }
+
+    /// Loads a Linux kernel and prepares its entry by the 64-bit boot protocol.
+    ///
+    /// # Errors
+    /// What is wrong with the kernel, or that memory is too small.
+    pub fn load_linux(&mut self, boot: &LinuxBoot<'_>) -> Result<(), LinuxError> {
+        let mem = &mut self.cpu.mem;
+        let entry = linux::load(boot, self.config.memory_bytes, &mut |phys, data| write_ram(mem, phys, data))?;
+        self.cpu.flush_code();
+        self.cpu.set_state(&CpuState::linux(entry));
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use emu::boot::{LinuxBoot, linux};
 use emu::{Machine, MachineConfig};
 
 use crate::cli::RunArgs;
@@ -11,37 +12,51 @@ use crate::host::{clock, files, memory};
 
 /// A program as the user named it.
 struct Program {
+    name: String,
     image: Cow<'static, [u8]>,
-    cmdline: String,
+    /// The command line unless the user gives one.
+    cmdline: &'static str,
 }
+
+/// Guest memory unless the user says otherwise.
+const MEMORY_BYTES: u64 = 64 << 20;
+const LINUX_MEMORY_BYTES: u64 = 512 << 20;
+const LINUX_COMMAND_LINE: &str = "console=ttyS0";
 
 /// The machine that `args` describe, with its program loaded, and the program's name.
 ///
 /// # Errors
 /// What is wrong with the program or the machine, in one line that names it.
 pub(crate) fn boot(args: &RunArgs) -> Result<(Machine, String)> {
-    memory::check(args.memory)?;
-    let path = args.program.as_deref().context("a program is missing")?;
-    let program = read(path, args.append.as_deref())?;
-    let config = MachineConfig {
-        memory_bytes: args.memory,
-        clock: args.clock.into(),
-        epoch_s: clock::epoch_s(),
-        cpu: args.cpu.into(),
-    };
+    let program = read(args.program.as_deref().context("a program is missing")?)?;
+    let is_linux = linux::is_kernel(&program.image);
+    let memory_bytes = args.memory.unwrap_or(if is_linux { LINUX_MEMORY_BYTES } else { MEMORY_BYTES });
+    memory::check(memory_bytes)?;
+    let config =
+        MachineConfig { memory_bytes, clock: args.clock.into(), epoch_s: clock::epoch_s(), cpu: args.cpu.into() };
     let mut machine = Machine::new(config)?;
-    let name = path.display().to_string();
-    machine.load_elf(&program.image, &program.cmdline).with_context(|| format!("cannot run {name}"))?;
+    let command_line = args.append.as_deref().unwrap_or(program.cmdline);
+    let name = program.name;
+    let about = || format!("cannot run {name}");
+    if is_linux {
+        let initrd = args.initrd.as_deref().map_or(Ok(Vec::new()), files::read_program)?;
+        machine.load_linux(&LinuxBoot { kernel: &program.image, initrd: &initrd, command_line }).with_context(about)?;
+    } else {
+        ensure!(args.initrd.is_none(), "--initrd is for a Linux kernel, which {name} is not");
+        machine.load_elf(&program.image, command_line).with_context(about)?;
+    }
     Ok((machine, name))
 }
 
-fn read(path: &Path, append: Option<&str>) -> Result<Program> {
-    let (image, default): (Cow<'static, [u8]>, _) = match path.to_str().and_then(|text| text.strip_prefix("guest:")) {
-        Some(name) => match testprogs::find(name) {
-            Some(guest) => (guest.image.into(), guest.default_cmdline),
-            None => bail!("there is no built-in guest {name:?}: `ftemu guests` lists them"),
-        },
-        None => (files::read_program(path)?.into(), ""),
+fn read(path: &Path) -> Result<Program> {
+    let name = path.display().to_string();
+    let Some(guest) = path.to_str().and_then(|text| text.strip_prefix("guest:")) else {
+        let image = files::read_program(path)?;
+        let cmdline = if linux::is_kernel(&image) { LINUX_COMMAND_LINE } else { "" };
+        return Ok(Program { name, image: image.into(), cmdline });
     };
-    Ok(Program { image, cmdline: append.unwrap_or(default).to_owned() })
+    match testprogs::find(guest) {
+        Some(guest) => Ok(Program { name, image: guest.image.into(), cmdline: guest.default_cmdline }),
+        None => bail!("there is no built-in guest {guest:?}: `ftemu guests` lists them"),
+    }
 }

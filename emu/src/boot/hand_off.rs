@@ -97,7 +97,7 @@ pub fn build(info: &BootInfo<'_>, write: &mut dyn FnMut(u64, &[u8])) -> Result<(
 }
 
 /// The first 4 GiB map to themselves.
-fn build_page_tables(write: &mut dyn FnMut(u64, &[u8])) {
+pub(super) fn build_page_tables(write: &mut dyn FnMut(u64, &[u8])) {
     write(PML4, &little_endian([PDPT | PRESENT_WRITABLE]));
     for directory in 0..4 {
         let table = DIRECTORIES + directory * 0x1000;
@@ -117,7 +117,7 @@ fn encode(info: &BootInfo<'_>) -> Vec<u8> {
     bytes
 }
 
-fn little_endian(words: impl IntoIterator<Item = u64>) -> Vec<u8> {
+pub(super) fn little_endian(words: impl IntoIterator<Item = u64>) -> Vec<u8> {
     words.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 

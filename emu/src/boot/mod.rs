@@ -2,6 +2,8 @@
 
 pub mod elf;
 pub mod hand_off;
+pub mod linux;
 mod not_elf;
 
 pub use elf::{Elf, ElfError};
+pub use linux::{LinuxBoot, LinuxError};

@@ -1,6 +1,6 @@
 //! What a file that is not an ELF is, told from how it begins, and what its owner can do about it.
 
-const BZIMAGE_MAGIC_OFFSET: usize = 0x202; // Linux boot protocol, "HdrS"
+const ARM64_MAGIC_OFFSET: usize = 0x38; // arm64 boot protocol
 const BOOT_SECTOR_MAGIC_OFFSET: usize = 510;
 
 const COMPRESSED: &str = "unpack it first";
@@ -31,8 +31,8 @@ pub(super) fn describe(image: &[u8]) -> (&'static str, &'static str) {
     if image.is_empty() {
         return ("empty", "did the build fail?");
     }
-    if has(image, BZIMAGE_MAGIC_OFFSET, b"HdrS") {
-        return ("a Linux kernel (bzImage)", "this version boots bare-metal ELF64 programs only");
+    if has(image, ARM64_MAGIC_OFFSET, b"ARM\x64") {
+        return ("a Linux kernel for 64-bit ARM", "give one for x86-64");
     }
     if let Some((_, is, advice)) = MAGICS.iter().find(|(magic, ..)| image.starts_with(magic)) {
         return (is, advice);

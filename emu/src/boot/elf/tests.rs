@@ -118,15 +118,15 @@ fn every_single_byte_corruption_is_survived() {
 
 #[test]
 fn other_files_are_called_what_they_are() {
-    let mut bzimage = vec![0; 0x300];
-    bzimage[..2].copy_from_slice(b"MZ");
-    bzimage[0x202..0x206].copy_from_slice(b"HdrS");
+    let mut arm64 = vec![0; 0x300];
+    arm64[..2].copy_from_slice(b"MZ");
+    arm64[0x38..0x3c].copy_from_slice(b"ARM\x64");
     let mut disk = vec![0; 512];
     disk[510..].copy_from_slice(&[0x55, 0xaa]);
     for (image, is) in [
         (&b""[..], "empty"),
         (b"#!/bin/sh\necho", "script"),
-        (&bzimage, "Linux kernel (bzImage)"),
+        (&arm64, "a Linux kernel for 64-bit ARM"),
         (b"MZ\x90\0", "Windows"),
         (b"\xcf\xfa\xed\xfe\x07", "macOS"),
         (b"\x1f\x8b\x08", "gzip"),
