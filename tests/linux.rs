@@ -77,7 +77,7 @@ echo "kernel $(uname -sm)"
 seq 1 20000 | sha256sum
 seq 1 20000 | gzip | gunzip | md5sum
 i=0; while [ $i -lt 30 ]; do (exit 7) || i=$((i+1)); done; echo "forked $i"
-awk 'BEGIN { printf "%.12f %.12f\n", exp(1), atan2(0, -1) }'
+awk 'BEGIN { printf "%.15f %.6e\n", 1 / 3, 1e20 / 7 }'
 grep -c ttyS0 /proc/interrupts
 reboot -f"#;
     let Some(console) = boot_and_replay("derived", script) else { return };
@@ -87,7 +87,7 @@ reboot -f"#;
     said("f6351f5ead9a700e34275480b3856ea738122a7c57bdeb744a631251c069587a  -");
     said("e071f707df7bbeee2a6a1eb48011ddd0  -");
     said("forked 30");
-    said("2.718281828459 3.141592653590");
+    said("0.333333333333333 1.428571e+19");
     said("1");
     assert!(!console.contains("WARNING:") && !console.contains("BUG:"), "{console}");
 }
