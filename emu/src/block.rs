@@ -306,6 +306,14 @@ struct Built {
     links: bool,
 }
 
+/// Instructions that may be switched off.
+#[derive(Clone, Copy)]
+pub(crate) enum Use {
+    Sse,
+    /// On vector registers, with a VEX prefix.
+    Avx,
+}
+
 /// Turns decoded instructions into ops.
 pub(crate) struct Builder {
     ops: Vec<Op>,
@@ -318,14 +326,14 @@ pub(crate) struct Builder {
     start: u64,
     links: Option<[i64; 2]>,
     ended: bool,
-    /// An SSE instruction has been added.
-    sse: bool,
+    /// An SSE instruction, a VEX-encoded one has been added.
+    used: [bool; 2],
 }
 
 impl Builder {
     fn new(single: bool, start: u64) -> Self {
         let header = Op { f: crate::engine::return_op, ..Self::blank() };
-        Self { ops: vec![header], idx: 0, off: 0, len: 0, single, start, links: None, ended: false, sse: false }
+        Self { ops: vec![header], idx: 0, off: 0, len: 0, single, start, links: None, ended: false, used: [false; 2] }
     }
 
     /// An op with no operands.
@@ -365,9 +373,9 @@ impl Builder {
         i64::from(self.off) + i64::from(self.len)
     }
 
-    /// Whether the current instruction is the block's first of SSE.
-    pub(crate) fn first_sse(&mut self) -> bool {
-        !std::mem::replace(&mut self.sse, true)
+    /// Whether the current instruction is the block's first of its kind.
+    pub(crate) fn first(&mut self, kind: Use) -> bool {
+        !std::mem::replace(&mut self.used[kind as usize], true)
     }
 
     /// The op just pushed ends the block with links: distances from the block's first byte.

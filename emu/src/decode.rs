@@ -1,7 +1,11 @@
 //! Bytes to instructions in the engine's own terms. This file and `decode/features.rs` are the only ones that name the decoder.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use iced_x86::{
-    Code, ConditionCode, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
+    Code, ConditionCode, Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction, Mnemonic,
+    OpKind, Register,
 };
 
 use crate::cpu::fault::vector;
@@ -31,6 +35,8 @@ macro_rules! operations {
             SseFloat4(SseFloat4),
             SseText(SseText),
             SseCrypto(SseCrypto),
+            /// AVX and AVX2 where SSE has no counterpart.
+            Avx(Avx),
             /// What is on MMX registers alone.
             Mmx(Mmx),
             /// x87, by family.
@@ -46,7 +52,7 @@ macro_rules! operations {
             fn of(mnemonic: Mnemonic) -> Self {
                 match mnemonic {
                     $($(Mnemonic::$mnemonic)|+ => Self::$name,)+
-                    _ => Self::sse(mnemonic).unwrap_or(Self::Invalid),
+                    _ => Self::sse(mnemonic).or_else(|| namesake(mnemonic).map(Self::of)).unwrap_or(Self::Invalid),
                 }
             }
         }
@@ -153,6 +159,12 @@ sse_operations! {
     /// AES, PCLMULQDQ, SHA, GFNI (`exec::sse::crypto`).
     SseCrypto: Aesenc Aesenclast Aesdec Aesdeclast Aesimc Aeskeygenassist Pclmulqdq
         Sha1rnds4 Sha1nexte Sha1msg1 Sha1msg2 Sha256rnds2 Sha256msg1 Sha256msg2 Gf2p8mulb Gf2p8affineqb Gf2p8affineinvqb;
+    /// AVX and AVX2 (`exec::sse::avx`, `exec::sse::gather`).
+    Avx: Vbroadcastss Vbroadcastsd Vbroadcastf128 Vbroadcasti128 Vpbroadcastb Vpbroadcastw Vpbroadcastd Vpbroadcastq
+        Vinsertf128 Vinserti128 Vextractf128 Vextracti128 Vperm2f128 Vperm2i128 Vpermd Vpermps Vpermq Vpermpd
+        Vpermilps Vpermilpd Vpblendd Vpsllvd Vpsllvq Vpsrlvd Vpsrlvq Vpsravd Vtestps Vtestpd Vzeroall Vzeroupper
+        Vmaskmovps Vmaskmovpd Vpmaskmovd Vpmaskmovq
+        Vgatherdps Vgatherdpd Vgatherqps Vgatherqpd Vpgatherdd Vpgatherdq Vpgatherqd Vpgatherqq;
     /// MMX instructions that share their mnemonic with none on XMM registers (`exec::mmx`).
     Mmx: Emms Movq2dq Movdq2q Maskmovq Movntq Pshufw Cvtpi2ps Cvtpi2pd Cvtps2pi Cvttps2pi Cvtpd2pi Cvttpd2pi;
     /// Arithmetic and comparison (`exec::x87::arith`).
@@ -169,6 +181,17 @@ sse_operations! {
         Fneni Fndisi Fnsetpm;
 }
 
+/// The SSE instruction of the same function: its name, less the V before it.
+fn namesake(mnemonic: Mnemonic) -> Option<Mnemonic> {
+    static NAMESAKES: LazyLock<Vec<Option<Mnemonic>>> = LazyLock::new(|| {
+        let name = |m: Mnemonic| format!("{m:?}").to_lowercase();
+        let all: BTreeMap<String, Mnemonic> = Mnemonic::values().map(|m| (name(m), m)).collect();
+        let without_v = |m| name(m).strip_prefix('v').and_then(|rest| all.get(rest).copied());
+        Mnemonic::values().map(without_v).collect()
+    });
+    NAMESAKES.get(mnemonic as usize).copied().flatten()
+}
+
 /// Where an operand is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operand {
@@ -183,6 +206,8 @@ pub(crate) enum Operand {
     Branch(i64),
     /// XMM register number.
     Xmm(u8),
+    /// YMM register number.
+    Ymm(u8),
     /// MMX register number.
     Mm(u8),
     /// x87 register, from the top of the stack.
@@ -201,6 +226,8 @@ pub(crate) struct MemRef {
     /// Byte offsets into `Cpu`.
     pub(crate) base: u8,
     pub(crate) index: u8,
+    /// Number and bytes of a vector of indices.
+    pub(crate) vector: Option<(u8, u8)>,
     pub(crate) scale: u8,
     pub(crate) disp: i64,
     /// FS or GS (index into `Cpu::seg`); the others have base 0 in 64-bit mode.
@@ -234,10 +261,12 @@ pub(crate) struct Insn {
     pub(crate) mem: MemRef,
     /// Bytes of the operation: the first operand's, for most.
     pub(crate) width: u8,
-    /// Bytes of the second operand, if it is a register.
+    /// Bytes of the second operand, if it is a register, or of the third of a VEX-encoded instruction.
     pub(crate) source_width: u8,
     /// Bytes of the memory operand.
     pub(crate) mem_width: u8,
+    /// Has a VEX prefix.
+    pub(crate) vex: bool,
     pub(crate) rep: Rep,
     /// Address size is 32 bits (string and count instructions).
     pub(crate) addr32: bool,
@@ -341,7 +370,9 @@ pub(crate) fn mark_live_flags(insns: &mut [Insn], all: bool) {
 }
 
 fn convert(i: &Instruction, off: u16) -> Insn {
-    let operation = Operation::of(i.mnemonic());
+    let vex = i.encoding() == EncodingKind::VEX;
+    let known = vex || i.encoding() == EncodingKind::Legacy;
+    let operation = if known { Operation::of(i.mnemonic()) } else { Operation::Invalid };
     let mut operands = [Operand::None; 4];
     for (at, to) in (0..i.op_count().min(4)).zip(operands.iter_mut()) {
         *to = operand(i, at);
@@ -356,12 +387,12 @@ fn convert(i: &Instruction, off: u16) -> Insn {
         operands,
         mem,
         width: width(i),
-        source_width: if i.op1_kind() == OpKind::Register && i.op_count() > 1 {
-            i.op1_register().size() as u8
-        } else {
-            0
+        source_width: match if vex && i.op_count() > 2 { 2 } else { 1 } {
+            at if at < i.op_count() && i.op_kind(at) == OpKind::Register => i.op_register(at).size() as u8,
+            _ => 0,
         },
         mem_width: i.memory_size().size() as u8,
+        vex,
         rep: match (i.has_repne_prefix(), i.has_rep_prefix()) {
             (true, _) => Rep::NotEqual,
             (_, true) => Rep::Equal,
@@ -404,6 +435,8 @@ fn register(r: Register) -> Operand {
         Operand::Reg(gpr_offset(r) + u8::from(high))
     } else if r.is_xmm() {
         Operand::Xmm(r.number() as u8)
+    } else if r.is_ymm() {
+        Operand::Ymm(r.number() as u8)
     } else if r.is_mm() {
         Operand::Mm(r.number() as u8)
     } else if r.is_st() {
@@ -441,6 +474,7 @@ fn mem_ref(i: &Instruction) -> MemRef {
     MemRef {
         base: place(base),
         index: place(index),
+        vector: index.is_vector_register().then(|| (index.number() as u8, index.size() as u8)),
         scale: i.memory_index_scale().trailing_zeros() as u8,
         disp,
         seg: matches!(segment, Register::FS | Register::GS).then(|| segment.number() as u8),
@@ -553,6 +587,8 @@ fn may_fault(i: &Instruction) -> bool {
                 | Mnemonic::Wrfsbase
                 | Mnemonic::Wrgsbase
                 | Mnemonic::Xgetbv
+                | Mnemonic::Vzeroall
+                | Mnemonic::Vzeroupper
         )
         || (0..i.op_count()).any(|at| i.op_kind(at) == OpKind::Register && !i.op_register(at).is_gpr())
 }
@@ -589,6 +625,17 @@ impl Insn {
         use Mnemonic as M;
         matches!(self.name, M::Fxsave64 | M::Fxrstor64 | M::Xrstor64 | M::Xrstors64)
             || matches!(self.name, M::Xsave64 | M::Xsaveopt64 | M::Xsavec64 | M::Xsaves64)
+    }
+
+    /// Works on both lanes of YMM registers.
+    pub(crate) fn uses_ymm(&self) -> bool {
+        self.mem_width == 32 || self.operands.iter().any(|o| matches!(o, Operand::Ymm(_)))
+    }
+
+    /// The same with less of its immediate.
+    pub(crate) fn with_immediate_bits(&self, mask: u64) -> Self {
+        let masked = |o: Operand| if let Operand::Imm(value) = o { Operand::Imm(value & mask) } else { o };
+        Self { operands: self.operands.map(masked), ..self.clone() }
     }
 
     /// Names an MMX register.

@@ -115,11 +115,13 @@ features! {
     POPCNT             0x1 Ecx 23 V2 Instruction 0;
     AESNI              0x1 Ecx 25 V3 Instruction 0;
     XSAVE              0x1 Ecx 26 V3 Instruction cr4::OSXSAVE;
+    AVX                0x1 Ecx 28 V3 Instruction 0;
     RDRAND             0x1 Ecx 30 V3 Instruction 0;
     HYPERVISOR         0x1 Ecx 31 V1 Fact        0;
     FSGSBASE           0x7 Ebx  0 V3 Instruction cr4::FSGSBASE;
     TSC_ADJUST         0x7 Ebx  1 V3 Fact        0;
     BMI1               0x7 Ebx  3 V3 Instruction 0;
+    AVX2               0x7 Ebx  5 V3 Instruction 0;
     FDP_EXCPTN_ONLY    0x7 Ebx  6 V1 Fact        0;
     SMEP               0x7 Ebx  7 V3 Mode        cr4::SMEP;
     BMI2               0x7 Ebx  8 V3 Instruction 0;
@@ -133,6 +135,8 @@ features! {
     SHA                0x7 Ebx 29 V3 Instruction 0;
     UMIP               0x7 Ecx  2 V3 Mode        cr4::UMIP;
     GFNI               0x7 Ecx  8 V3 Instruction 0;
+    VAES               0x7 Ecx  9 V3 Instruction 0;
+    VPCLMULQDQ         0x7 Ecx 10 V3 Instruction 0;
     RDPID              0x7 Ecx 22 V3 Instruction 0;
     SERIALIZE          0x7 Edx 14 V3 Instruction 0;
     XSAVEOPT           0xd Eax  0 V3 Instruction 0;

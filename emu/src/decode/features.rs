@@ -26,6 +26,8 @@ pub(super) fn needs(i: &Instruction) -> Option<FeatureSet> {
             }
             C::ADX => F::ADX,
             C::AES => F::AESNI,
+            C::AVX => F::AVX,
+            C::AVX2 => F::AVX2,
             C::BMI1 => F::BMI1,
             C::BMI2 => F::BMI2,
             C::CLFLUSHOPT => F::CLFLUSHOPT,
@@ -59,6 +61,8 @@ pub(super) fn needs(i: &Instruction) -> Option<FeatureSet> {
             C::SSSE3 => F::SSSE3,
             C::SYSCALL => F::SYSCALL,
             C::TSC => F::TSC,
+            C::VAES => F::VAES,
+            C::VPCLMULQDQ => F::VPCLMULQDQ,
             C::XSAVE => F::XSAVE,
             C::XSAVEC => F::XSAVEC,
             C::XSAVEOPT => F::XSAVEOPT,

@@ -1,6 +1,7 @@
 //! Control and debug registers (SDM Vol. 2B, MOV), CLTS, LMSW, SMSW, INVLPG, INVPCID, CLAC, STAC, and the SSE state:
 //! FXSAVE, FXRSTOR, LDMXCSR, STMXCSR; RDPID and RDFSBASE with its like.
 
+use super::sse::avx_is_on;
 use super::system::{address, may_look, operands, privileged, read, write_word};
 use super::{Bound, Unsupported, push_slow};
 use crate::block::Builder;
@@ -40,7 +41,11 @@ pub(super) fn bind(i: &Insn, b: &mut Builder) -> Bound {
         _ => return Err(Unsupported),
     };
     let op = operands(i, b);
-    let op = if i.is_fx64() { Op { aux: FX_WIDE, ..op } } else { op };
+    let op = match i.operation {
+        O::Ldmxcsr | O::Stmxcsr => Op { scale: i.vex.into(), ..op },
+        _ if i.is_fx64() => Op { aux: FX_WIDE, ..op },
+        _ => op,
+    };
     push_slow(f, op, b)
 }
 
@@ -270,15 +275,17 @@ fn fxrstor(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     Ok(())
 }
 
-fn sse_usable(cpu: &Cpu) -> Result<(), Trap> {
-    if cpu.cr0 & cr0::EM != 0 || cpu.cr4 & cr4::OSFXSR == 0 {
+/// SSE's instruction, or AVX's with `Op::scale`.
+fn sse_usable(cpu: &Cpu, op: &Op) -> Result<(), Trap> {
+    let off = if op.scale != 0 { !avx_is_on(cpu) } else { cpu.cr0 & cr0::EM != 0 || cpu.cr4 & cr4::OSFXSR == 0 };
+    if off {
         return Err(Fault::UD.into());
     }
     if cpu.cr0 & cr0::TS != 0 { Err(Fault::NM.into()) } else { Ok(()) }
 }
 
 fn ldmxcsr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    sse_usable(cpu)?;
+    sse_usable(cpu, op)?;
     let value = read(cpu, op, op.dst, 4)?;
     if value & !MXCSR_KNOWN != 0 {
         return GP;
@@ -288,7 +295,7 @@ fn ldmxcsr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn stmxcsr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    sse_usable(cpu)?;
+    sse_usable(cpu, op)?;
     let at = address(cpu, op, 4)?;
     cpu.store(at, cpu.mxcsr.into(), 4, cpu.user)
 }

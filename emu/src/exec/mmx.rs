@@ -247,7 +247,7 @@ unsafe fn maskmovq_op(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 
 /// Binds an instruction that also names an XMM register.
 fn with_xmm(f: Handler, i: &Insn, b: &mut Builder) -> Bound {
-    sse::guard(b);
+    sse::guard(i, b);
     push(f, i, b, access::READ)
 }
 

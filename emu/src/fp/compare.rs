@@ -29,9 +29,10 @@ fn less<F: Format>(a: u64, b: u64, env: &mut Env) -> bool {
     compare::<F>(a, b, true, env) == Some(Ordering::Less)
 }
 
-/// One of the eight predicates of CMPPS (SDM Vol. 2A, CMPPD, table 3-1).
+/// One of the 32 predicates of VCMPPS (SDM Vol. 2A, CMPPD, table 3-1): bits 0 and 1 choose a relation, bit 2 negates it,
+/// bit 3 makes no order the other way round, and bit 4 whether a quiet NaN is invalid.
 pub(crate) fn predicate<F: Format>(which: u8, a: u64, b: u64, env: &mut Env) -> bool {
-    let signals = matches!(which & 3, 1 | 2);
+    let signals = matches!(which & 3, 1 | 2) != (which & 16 != 0);
     let order = compare::<F>(a, b, signals, env);
     let yes = match which & 3 {
         0 => order == Some(Ordering::Equal),
@@ -39,6 +40,7 @@ pub(crate) fn predicate<F: Format>(which: u8, a: u64, b: u64, env: &mut Env) -> 
         2 => matches!(order, Some(Ordering::Less | Ordering::Equal)),
         _ => order.is_none(),
     };
+    let yes = yes != (which & 8 != 0 && order.is_none());
     yes != (which & 4 != 0)
 }
 

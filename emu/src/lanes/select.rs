@@ -42,6 +42,24 @@ pub(crate) fn mul_even_signed<const B: usize>(a: [u8; B], b: [u8; B]) -> [u8; B]
     zip::<u64, B>(a, b, |a, b| ((a as u32).sx() * (b as u32).sx()) as u64)
 }
 
+/// Each lane of `a` by the count in `b` (SDM Vol. 2C, VPSLLVD).
+#[inline(always)]
+pub(crate) fn shift_left_each<T: Lane, const B: usize>(a: [u8; B], b: [u8; B]) -> [u8; B] {
+    zip::<T, B>(a, b, |a, b| T::low(if b.zx() < u64::from(T::BITS) { a.zx() << b.zx() } else { 0 }))
+}
+
+/// SDM Vol. 2C, VPSRLVD.
+#[inline(always)]
+pub(crate) fn shift_right_each<T: Lane, const B: usize>(a: [u8; B], b: [u8; B]) -> [u8; B] {
+    zip::<T, B>(a, b, |a, b| T::low(if b.zx() < u64::from(T::BITS) { a.zx() >> b.zx() } else { 0 }))
+}
+
+/// SDM Vol. 2C, VPSRAVD.
+#[inline(always)]
+pub(crate) fn shift_right_signed_each<T: Lane, const B: usize>(a: [u8; B], b: [u8; B]) -> [u8; B] {
+    zip::<T, B>(a, b, |a, b| T::low((a.sx() >> b.zx().min(u64::from(T::BITS) - 1)) as u64))
+}
+
 /// Lane `i` of `b` where bit `i` of `which` is set (SDM Vol. 2B, PBLENDW).
 #[inline(always)]
 pub(crate) fn blend<T: Lane, const B: usize>(a: [u8; B], b: [u8; B], which: u8) -> [u8; B] {

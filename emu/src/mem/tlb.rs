@@ -12,9 +12,14 @@ impl<T: Width> Cell for T {
     const BYTES: u64 = T::SIZE;
 }
 
-/// A vector register.
+/// An XMM register.
 impl Cell for [u8; 16] {
     const BYTES: u64 = 16;
+}
+
+/// A YMM register.
+impl Cell for [[u8; 16]; 2] {
+    const BYTES: u64 = 32;
 }
 
 /// Entries per privilege.

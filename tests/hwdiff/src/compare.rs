@@ -146,8 +146,8 @@ pub fn report(case: &Case, assembly: &str, host: &Outcome, emulated: &Outcome, l
         |name: &str, o: &Outcome| format!("  {name:5} {} {} {}\n", registers(&o.cpu), fault(o), memory(&o.memory));
     let mut text =
         format!("{} \"{assembly}\"\n  in    {} {}\n", bytes(&case.code), registers(&case.cpu), memory(&case.memory));
-    for (n, value) in case.cpu.xmm.iter().enumerate().filter(|(n, _)| assembly.contains(&format!("xmm{n}"))) {
-        text += &format!("  in    xmm{n}={value:032x} mxcsr={:x}\n", case.cpu.mxcsr);
+    for (n, value) in case.cpu.xmm.iter().enumerate().filter(|(n, _)| assembly.contains(&format!("mm{n}"))) {
+        text += &format!("  in    ymm{n}={:032x}_{value:032x} mxcsr={:x}\n", case.cpu.ymm_high[n], case.cpu.mxcsr);
     }
     if case.cpu.x87 != X87::INITIAL {
         let words: Vec<_> = x87_words(&case.cpu.x87).iter().map(|(name, value)| format!("{name}={value:x}")).collect();

@@ -13,7 +13,8 @@ pub(crate) fn operands(form: Form, rng: &mut Rng) -> Option<Instruction> {
     instruction.set_code(form.code);
     let short_address = rng.one_in(6);
     for (n, &kind) in (0u32..).zip(form.code.op_code().op_kinds()) {
-        if form.memory && (crate::forms::is_register_or_memory(&kind) || kind == Kind::mem) {
+        let place = crate::forms::is_register_or_memory(&kind) || kind == Kind::mem || crate::forms::is_vsib(&kind);
+        if form.memory && place {
             instruction.set_op_kind(n, OpKind::Memory);
             continue;
         }
@@ -142,8 +143,11 @@ fn registers(kind: Kind) -> &'static [Register] {
         Kind::r64_reg | Kind::r64_opcode | Kind::r64_or_mem | Kind::r64_rm | Kind::r64_vvvv => {
             &[RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15]
         }
-        Kind::xmm_reg | Kind::xmm_rm | Kind::xmm_or_mem => {
+        Kind::xmm_reg | Kind::xmm_rm | Kind::xmm_or_mem | Kind::xmm_vvvv | Kind::xmm_is4 => {
             &[XMM0, XMM1, XMM2, XMM3, XMM4, XMM5, XMM6, XMM7, XMM8, XMM9, XMM10, XMM11, XMM12, XMM13, XMM14, XMM15]
+        }
+        Kind::ymm_reg | Kind::ymm_rm | Kind::ymm_or_mem | Kind::ymm_vvvv | Kind::ymm_is4 => {
+            &[YMM0, YMM1, YMM2, YMM3, YMM4, YMM5, YMM6, YMM7, YMM8, YMM9, YMM10, YMM11, YMM12, YMM13, YMM14, YMM15]
         }
         Kind::st0 => &[ST0],
         Kind::sti_opcode => &[ST0, ST1, ST2, ST3, ST4, ST5, ST6, ST7],

@@ -92,6 +92,58 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
         Aesenc, Aesenclast, Aesdec, Aesdeclast, Aesimc, Aeskeygenassist, Pclmulqdq, Gf2p8mulb, Gf2p8affineqb, Gf2p8affineinvqb,
         Sha1rnds4, Sha1nexte, Sha1msg1, Sha1msg2, Sha256rnds2, Sha256msg1, Sha256msg2,
     ]),
+    // With VEX prefixes: 128 and 256 bits.
+    ("avx-move", &[
+        Vmovaps, Vmovapd, Vmovdqa, Vmovups, Vmovupd, Vmovdqu, Vmovntps, Vmovntpd, Vmovntdq, Vmaskmovdqu, Vmovss, Vmovsd,
+        Vmovd, Vmovq, Vmovlps, Vmovlpd, Vmovhps, Vmovhpd, Vmovlhps, Vmovhlps, Vmovmskps, Vmovmskpd, Vpmovmskb, Vpextrw,
+        Vpinsrw, Vzeroall, Vzeroupper,
+    ]),
+    ("avx-int", &[
+        Vpaddb, Vpaddw, Vpaddd, Vpaddq, Vpsubb, Vpsubw, Vpsubd, Vpsubq, Vpaddsb, Vpaddsw, Vpaddusb, Vpaddusw, Vpsubsb,
+        Vpsubsw, Vpsubusb, Vpsubusw, Vpmullw, Vpmulhw, Vpmulhuw, Vpmuludq, Vpmaddwd, Vpsadbw, Vpavgb, Vpavgw, Vpminub,
+        Vpmaxub, Vpminsw, Vpmaxsw, Vpcmpeqb, Vpcmpeqw, Vpcmpeqd, Vpcmpgtb, Vpcmpgtw, Vpcmpgtd, Vpand, Vpandn, Vpor, Vpxor,
+        Vpsllw, Vpslld, Vpsllq, Vpsrlw, Vpsrld, Vpsrlq, Vpsraw, Vpsrad, Vpslldq, Vpsrldq, Vpunpcklbw, Vpunpcklwd, Vpunpckldq,
+        Vpunpcklqdq, Vpunpckhbw, Vpunpckhwd, Vpunpckhdq, Vpunpckhqdq, Vpacksswb, Vpackssdw, Vpackuswb, Vpshufd, Vpshuflw,
+        Vpshufhw,
+    ]),
+    ("avx-float", &[
+        Vaddps, Vaddpd, Vaddss, Vaddsd, Vsubps, Vsubpd, Vsubss, Vsubsd, Vmulps, Vmulpd, Vmulss, Vmulsd, Vdivps, Vdivpd,
+        Vdivss, Vdivsd, Vminps, Vminpd, Vminss, Vminsd, Vmaxps, Vmaxpd, Vmaxss, Vmaxsd, Vsqrtps, Vsqrtpd, Vsqrtss, Vsqrtsd,
+        Vrcpps, Vrcpss, Vrsqrtps, Vrsqrtss, Vcmpps, Vcmppd, Vcmpss, Vcmpsd, Vcomiss, Vcomisd, Vucomiss, Vucomisd, Vandps,
+        Vandpd, Vandnps, Vandnpd, Vorps, Vorpd, Vxorps, Vxorpd, Vunpcklps, Vunpcklpd, Vunpckhps, Vunpckhpd, Vshufps, Vshufpd,
+    ]),
+    ("avx-convert", &[
+        Vcvtsi2ss, Vcvtsi2sd, Vcvtss2si, Vcvtsd2si, Vcvttss2si, Vcvttsd2si, Vcvtps2dq, Vcvttps2dq, Vcvtpd2dq, Vcvttpd2dq,
+        Vcvtdq2ps, Vcvtdq2pd, Vcvtps2pd, Vcvtpd2ps, Vcvtss2sd, Vcvtsd2ss,
+    ]),
+    ("avx-ssse3", &[
+        Vlddqu, Vmovddup, Vmovshdup, Vmovsldup, Vhaddps, Vhaddpd, Vhsubps, Vhsubpd, Vaddsubps, Vaddsubpd, Vpshufb, Vpalignr,
+        Vphaddw, Vphaddd, Vphaddsw, Vphsubw, Vphsubd, Vphsubsw, Vpmaddubsw, Vpmulhrsw, Vpsignb, Vpsignw, Vpsignd, Vpabsb,
+        Vpabsw, Vpabsd,
+    ]),
+    ("avx-int4", &[
+        Vpmuldq, Vpmulld, Vpcmpeqq, Vpcmpgtq, Vpackusdw, Vpminsb, Vpminsd, Vpminuw, Vpminud, Vpmaxsb, Vpmaxsd, Vpmaxuw,
+        Vpmaxud, Vpblendw, Vpblendvb, Vmpsadbw, Vphminposuw, Vptest, Vmovntdqa, Vpextrb, Vpextrd, Vpextrq, Vextractps,
+        Vpinsrb, Vpinsrd, Vpinsrq, Vpmovsxbw, Vpmovsxbd, Vpmovsxbq, Vpmovsxwd, Vpmovsxwq, Vpmovsxdq, Vpmovzxbw, Vpmovzxbd,
+        Vpmovzxbq, Vpmovzxwd, Vpmovzxwq, Vpmovzxdq,
+    ]),
+    ("avx-float4", &[
+        Vroundps, Vroundpd, Vroundss, Vroundsd, Vdpps, Vdppd, Vblendps, Vblendpd, Vblendvps, Vblendvpd, Vinsertps,
+    ]),
+    ("avx-text", &[Vpcmpestri, Vpcmpestrm, Vpcmpestri64, Vpcmpestrm64, Vpcmpistri, Vpcmpistrm]),
+    ("avx-crypto", &[
+        Vaesenc, Vaesenclast, Vaesdec, Vaesdeclast, Vaesimc, Vaeskeygenassist, Vpclmulqdq, Vgf2p8mulb, Vgf2p8affineqb,
+        Vgf2p8affineinvqb,
+    ]),
+    ("avx-lanes", &[
+        Vbroadcastss, Vbroadcastsd, Vbroadcastf128, Vbroadcasti128, Vpbroadcastb, Vpbroadcastw, Vpbroadcastd, Vpbroadcastq,
+        Vinsertf128, Vinserti128, Vextractf128, Vextracti128, Vperm2f128, Vperm2i128, Vpermd, Vpermps, Vpermq, Vpermpd,
+        Vpermilps, Vpermilpd, Vpblendd, Vpsllvd, Vpsllvq, Vpsrlvd, Vpsrlvq, Vpsravd, Vtestps, Vtestpd,
+    ]),
+    ("avx-mask", &[
+        Vmaskmovps, Vmaskmovpd, Vpmaskmovd, Vpmaskmovq, Vgatherdps, Vgatherdpd, Vgatherqps, Vgatherqpd, Vpgatherdd,
+        Vpgatherdq, Vpgatherqd, Vpgatherqq,
+    ]),
     ("mmx-int", &[
         Paddb, Paddw, Paddd, Paddq, Psubb, Psubw, Psubd, Psubq, Paddsb, Paddsw, Paddusb, Paddusw, Psubsb, Psubsw, Psubusb, Psubusw,
         Pmullw, Pmulhw, Pmulhuw, Pmuludq, Pmaddwd, Psadbw, Pavgb, Pavgw, Pminub, Pmaxub, Pminsw, Pmaxsw,
@@ -166,6 +218,7 @@ fn is_of_family(family: &str, code: Code) -> bool {
     match family {
         _ if family.starts_with("mmx") != is_mmx => false,
         _ if is_mmx => true,
+        _ if family.starts_with("avx") => op.encoding() == EncodingKind::VEX,
         "bmi" => {
             matches!(op.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
                 && !code.cpuid_features().contains(&CpuidFeature::KNC)
@@ -178,14 +231,14 @@ fn is_of_family(family: &str, code: Code) -> bool {
 /// A family of instructions on vector registers.
 #[must_use]
 pub fn is_vector(family: &str) -> bool {
-    ["sse", "ssse", "crypto"].iter().any(|start| family.starts_with(start))
+    ["sse", "ssse", "crypto", "avx"].iter().any(|start| family.starts_with(start))
 }
 
 fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {
     let op = code.op_code();
     let kinds = op.op_kinds();
     let either = kinds.iter().any(is_register_or_memory);
-    let always = kinds.iter().any(|kind| matches!(kind, Kind::mem | Kind::mem_offs));
+    let always = kinds.iter().any(|kind| matches!(kind, Kind::mem | Kind::mem_offs) || is_vsib(kind));
     let places: &[bool] = if either { &[false, true] } else { &[always] };
     for &memory in places {
         let mut add = |prefix| forms.push(Form { family, code, memory, prefix });
@@ -205,6 +258,18 @@ fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {
 pub fn is_register_or_memory(kind: &Kind) -> bool {
     matches!(
         kind,
-        Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem | Kind::r64_or_mem | Kind::xmm_or_mem | Kind::mm_or_mem
+        Kind::r8_or_mem
+            | Kind::r16_or_mem
+            | Kind::r32_or_mem
+            | Kind::r64_or_mem
+            | Kind::xmm_or_mem
+            | Kind::ymm_or_mem
+            | Kind::mm_or_mem
     )
+}
+
+/// A memory operand with a vector of indices.
+#[must_use]
+pub fn is_vsib(kind: &Kind) -> bool {
+    matches!(kind, Kind::mem_vsib32x | Kind::mem_vsib64x | Kind::mem_vsib32y | Kind::mem_vsib64y)
 }

@@ -48,13 +48,17 @@ fn calls_the_kernel(bytes: &[u8]) -> bool {
 }
 
 /// Where what an instruction does depends on more than the registers of user mode: segments, descriptor tables and
-/// identity of the machine, time; and what the kernel does in its stead (SGDT and the like under UMIP).
+/// identity of the machine, time; what the kernel does in its stead (SGDT and the like
+/// under UMIP), and what components of state the machine has (XSAVE and the like: a family of their own).
 fn depends_on_the_machine(instruction: &Instruction) -> bool {
     use Mnemonic::*;
     let loads_a_segment = |n| n == 0 && instruction.op0_register().is_segment_register();
     let listed = matches!(
         instruction.mnemonic(),
         Cpuid | Rdtsc | Rdtscp | Rdrand | Rdseed | Rdpid | Rdpmc | Xgetbv | Sgdt | Sidt | Sldt | Str | Smsw
+    ) || matches!(
+        instruction.mnemonic(),
+        Xsave | Xsave64 | Xsaveopt | Xsaveopt64 | Xsavec | Xsavec64 | Xrstor | Xrstor64
     ) || matches!(
         instruction.mnemonic(),
         Lar | Lsl | Verr | Verw | Lfs | Lgs | Lss | Rdfsbase | Rdgsbase | Wrfsbase | Wrgsbase | Retf

@@ -22,9 +22,16 @@ pub fn ignored(instruction: &Instruction) -> Ignored {
     match instruction.mnemonic() {
         // Which of several missing bytes is reported is not specified. Silicon reads an exception frame from its RFLAGS
         // downwards, and reports a byte that depends on the mask of MASKMOVDQU.
-        Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq | Mnemonic::Maskmovdqu | Mnemonic::Maskmovq => {
-            Ignored { cr2: true, ..Ignored::default() }
-        }
+        Mnemonic::Iret
+        | Mnemonic::Iretd
+        | Mnemonic::Iretq
+        | Mnemonic::Maskmovdqu
+        | Mnemonic::Vmaskmovdqu
+        | Mnemonic::Maskmovq
+        | Mnemonic::Vmaskmovps
+        | Mnemonic::Vmaskmovpd
+        | Mnemonic::Vpmaskmovd
+        | Mnemonic::Vpmaskmovq => Ignored { cr2: true, ..Ignored::default() },
         // The order in which the pieces of an image are read or written is not specified either.
         Mnemonic::Fldenv
         | Mnemonic::Fnstenv

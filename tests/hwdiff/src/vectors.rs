@@ -23,7 +23,7 @@ use crate::rng::Rng;
 use crate::{generate, raw, undefined};
 
 /// Longer lines are left out: there are shorter ones that show the same.
-const LINE_MAX: usize = 320;
+const LINE_MAX: usize = 400;
 /// Cases tried for each line wanted.
 const TRIES: u64 = 4;
 /// Raw encodings for each line wanted of a form.

@@ -1,13 +1,15 @@
 //! Conversions between number formats.
 
 use super::float::{lanes_of, number};
-use super::{X, float_op, float_row, push, source};
+use super::forms::{Operands, float_row, narrow_row, push};
+use super::step::{Rounded, step_op};
+use super::{X, source};
 use crate::block::Builder;
 use crate::decode::{Insn, Operand, SseConvert as O};
 use crate::exec::{Bound, Unsupported};
 use crate::fp::{self, Env, F32, F64, Format};
 use crate::lanes::Lane;
-use crate::op::access;
+use crate::op::{Handler, access};
 
 pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     macro_rules! to_gpr {
@@ -28,11 +30,18 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
             }
         };
     }
-    // Four lanes to four, two to the lower two.
-    macro_rules! to_lanes {
-        ($F:ident, $n:expr, $truncate:expr) => {
+    // Four lanes to four; two to the lower two.
+    macro_rules! to_four {
+        ($truncate:expr) => {
             float_row!(i, b, MEM128, X, |_, y, _, env| {
-                lanes_of::<F32, $n>([0; 16], |i| fp::to_int::<$F>(number::<$F>(&y, i), 32, $truncate, env))
+                lanes_of::<F32, 4>([0; 16], |i| fp::to_int::<F32>(number::<F32>(&y, i), 32, $truncate, env))
+            })
+        };
+    }
+    macro_rules! to_two {
+        ($truncate:expr) => {
+            narrow_row!(i, b, |_, y, _, env| {
+                lanes_of::<F32, 2>([0; 16], |i| fp::to_int::<F64>(number::<F64>(&y, i), 32, $truncate, env))
             })
         };
     }
@@ -43,20 +52,20 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Cvtsd2si => to_gpr!(F64, MEM64, false),
         O::Cvttss2si => to_gpr!(F32, MEM32, true),
         O::Cvttsd2si => to_gpr!(F64, MEM64, true),
-        O::Cvtps2dq => to_lanes!(F32, 4, false),
-        O::Cvttps2dq => to_lanes!(F32, 4, true),
-        O::Cvtpd2dq => to_lanes!(F64, 2, false),
-        O::Cvttpd2dq => to_lanes!(F64, 2, true),
+        O::Cvtps2dq => to_four!(false),
+        O::Cvttps2dq => to_four!(true),
+        O::Cvtpd2dq => to_two!(false),
+        O::Cvttpd2dq => to_two!(true),
         O::Cvtdq2ps => float_row!(i, b, MEM128, X, |_, y, _, env| {
             lanes_of::<F32, 4>([0; 16], |i| fp::from_int::<F32>(u32::at(&y, i).sx(), env))
         }),
-        O::Cvtdq2pd => float_row!(i, b, MEM64, X, |_, y, _, env| {
+        O::Cvtdq2pd => float_row!(i, b, WIDEN64, X, |_, y, _, env| {
             lanes_of::<F64, 2>([0; 16], |i| fp::from_int::<F64>(u32::at(&y, i).sx(), env))
         }),
-        O::Cvtps2pd => float_row!(i, b, MEM64, X, |_, y, _, env| {
+        O::Cvtps2pd => float_row!(i, b, WIDEN64, X, |_, y, _, env| {
             lanes_of::<F64, 2>([0; 16], |i| fp::convert::<F32, F64>(number::<F32>(&y, i), env))
         }),
-        O::Cvtpd2ps => float_row!(i, b, MEM128, X, |_, y, _, env| {
+        O::Cvtpd2ps => narrow_row!(i, b, |_, y, _, env| {
             lanes_of::<F32, 2>([0; 16], |i| fp::convert::<F64, F32>(number::<F64>(&y, i), env))
         }),
         O::Cvtss2sd => float_row!(i, b, MEM32, X, |x, y, _, env| {
@@ -80,11 +89,19 @@ impl<T: Lane, F: Format> super::Float for FromInt<T, F> {
 
 /// SDM Vol. 2A, CVTSI2SD: from a general register or memory.
 fn from_gpr<F: Format>(i: &Insn, b: &mut Builder) -> Bound {
-    let f = match (i.operands[1], i.source_width, i.mem_width) {
-        (Operand::Reg(_), 8, _) => float_op::<FromInt<u64, F>, { source::GPR64 }>,
-        (Operand::Reg(_), ..) => float_op::<FromInt<u32, F>, { source::GPR32 }>,
-        (Operand::Mem, _, 8) => float_op::<FromInt<u64, F>, { source::MEM64 }>,
-        (Operand::Mem, ..) => float_op::<FromInt<u32, F>, { source::MEM32 }>,
+    macro_rules! handler {
+        ($T:ident, $S:ident) => {
+            match i.vex {
+                false => step_op::<Rounded<FromInt<$T, F>>, { source::$S }, false> as Handler,
+                true => step_op::<Rounded<FromInt<$T, F>>, { source::$S }, true>,
+            }
+        };
+    }
+    let f = match (Operands::of(i).second, i.source_width, i.mem_width) {
+        (Operand::Reg(_), 8, _) => handler!(u64, GPR64),
+        (Operand::Reg(_), ..) => handler!(u32, GPR32),
+        (Operand::Mem, _, 8) => handler!(u64, MEM64),
+        (Operand::Mem, ..) => handler!(u32, MEM32),
         _ => return Err(Unsupported),
     };
     push(f, i, b, access::READ, i.mem_width)

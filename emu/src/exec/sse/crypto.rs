@@ -1,6 +1,7 @@
 //! AES, carry-less multiplication, SHA, and arithmetic in the field of AES.
 
-use super::{X, heavy_row, masked_row};
+use super::X;
+use super::forms::{heavy_row, masked_row};
 use crate::block::Builder;
 use crate::crypto::{aes, galois, sha};
 use crate::decode::{Insn, SseCrypto as O};

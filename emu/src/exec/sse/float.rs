@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use super::{X, float_row, row};
+use super::X;
+use super::forms::{float_row, row};
 use crate::block::Builder;
 use crate::cpu::flags::{CF, Lazy, PF, ZF};
 use crate::decode::{Insn, SseFloat as O};
@@ -25,14 +26,16 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         };
     }
     macro_rules! compare {
-        ($F:ident, $MEM:ident, $n:expr) => {
+        ($F:ident, $MEM:ident, $n:expr) => {{
+            // SSE has 8 predicates, AVX has 32.
+            let i = &i.with_immediate_bits(if i.vex { 31 } else { 7 });
             float_row!(i, b, $MEM, X, |x, y, which, env| {
                 lanes_of::<$F, $n>(x, |i| {
                     let yes = fp::predicate::<$F>(which, number::<$F>(&x, i), number::<$F>(&y, i), env);
                     if yes { u64::MAX } else { 0 }
                 })
             })
-        };
+        }};
     }
     // Not under MXCSR, but too long to stand in a handler.
     macro_rules! approximate {
@@ -100,7 +103,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Unpckhps => bits!(lanes::interleave_high::<u32, 16>),
         O::Unpckhpd => bits!(lanes::interleave_high::<u64, 16>),
         O::Shufps => row!(i, b, MEM128, X, |x, y, order| lanes::shuffle_two(x, y, order)),
-        O::Shufpd => row!(i, b, MEM128, X, |x, y, order| lanes::shuffle_halves(x, y, order)),
+        O::Shufpd => row!(i, b, MEM128, X, |x, y, order| lanes::shuffle_halves(x, y, order), step 2),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Packed integers: arithmetic, comparison, shifts, packing and shuffling, on MMX registers, too.
 
-use super::{Plain, X, plain_op, push, row, source};
+use super::forms::{row, shift};
+use super::{Plain, X};
 use crate::block::Builder;
-use crate::decode::{Insn, Operand, SseInt as O};
-use crate::exec::{Bound, Unsupported, mmx};
+use crate::decode::{Insn, SseInt as O};
+use crate::exec::{Bound, mmx};
 use crate::lanes::{self, Lane};
-use crate::op::access;
 
 pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     // A function of destination and source, on XMM or MMX registers; of a vector and a count; of the source and an order.
@@ -30,6 +30,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
             struct Row;
             impl Plain for Row {
                 type Out = X;
+                const STEP: u32 = 0;
                 #[inline(always)]
                 fn apply(a: X, count: X, _: u8) -> X {
                     $f(a, u64::at(&count, 0))
@@ -106,14 +107,5 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Pshufd => order!(lanes::shuffle),
         O::Pshuflw => order!(lanes::shuffle_low::<16>),
         O::Pshufhw => order!(lanes::shuffle_high),
-    }
-}
-
-/// A shift's count is an immediate or the low half of the source.
-fn shift<O: Plain>(i: &Insn, b: &mut Builder) -> Bound {
-    match (i.operands[0], i.operands[1]) {
-        (Operand::Xmm(_), Operand::Imm(_)) => push(plain_op::<O, { source::IMM }>, i, b, access::READ, 0),
-        (Operand::Xmm(_), _) => super::plain::<O, { source::MEM128 }>(i, b),
-        _ => Err(Unsupported),
     }
 }

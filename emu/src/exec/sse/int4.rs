@@ -1,6 +1,7 @@
 //! Packed integers of SSSE3 and SSE4; those of SSSE3 on MMX registers, too.
 
-use super::{X, heavy_row, masked_row, row};
+use super::X;
+use super::forms::{heavy_row, masked_row, row};
 use crate::block::Builder;
 use crate::cpu::flags::{CF, Lazy, ZF};
 use crate::decode::{Insn, SseInt4 as O};
@@ -74,20 +75,20 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Pmaxud => two!(lanes::max_unsigned::<u32, 16>),
         O::Pblendw => three!(select::blend::<u16, 16>),
         O::Pblendvb => masked_row!(i, b, select::blend_by::<u8, 16>),
-        O::Mpsadbw => three!(horizontal::sums_of_differences),
+        O::Mpsadbw => heavy_row!(i, b, MEM128, X, |x, y, which| horizontal::sums_of_differences(x, y, which), step 3),
         O::Phminposuw => heavy_row!(i, b, MEM128, X, |_, y, _| horizontal::least_word(y)),
-        O::Pmovsxbw => one!(MEM64, select::sign_extend::<u8, u16, 16>),
-        O::Pmovsxbd => one!(MEM32, select::sign_extend::<u8, u32, 16>),
-        O::Pmovsxbq => one!(MEM16, select::sign_extend::<u8, u64, 16>),
-        O::Pmovsxwd => one!(MEM64, select::sign_extend::<u16, u32, 16>),
-        O::Pmovsxwq => one!(MEM32, select::sign_extend::<u16, u64, 16>),
-        O::Pmovsxdq => one!(MEM64, select::sign_extend::<u32, u64, 16>),
-        O::Pmovzxbw => one!(MEM64, select::zero_extend::<u8, u16, 16>),
-        O::Pmovzxbd => one!(MEM32, select::zero_extend::<u8, u32, 16>),
-        O::Pmovzxbq => one!(MEM16, select::zero_extend::<u8, u64, 16>),
-        O::Pmovzxwd => one!(MEM64, select::zero_extend::<u16, u32, 16>),
-        O::Pmovzxwq => one!(MEM32, select::zero_extend::<u16, u64, 16>),
-        O::Pmovzxdq => one!(MEM64, select::zero_extend::<u32, u64, 16>),
+        O::Pmovsxbw => one!(WIDEN64, select::sign_extend::<u8, u16, 16>),
+        O::Pmovsxbd => one!(WIDEN32, select::sign_extend::<u8, u32, 16>),
+        O::Pmovsxbq => one!(WIDEN16, select::sign_extend::<u8, u64, 16>),
+        O::Pmovsxwd => one!(WIDEN64, select::sign_extend::<u16, u32, 16>),
+        O::Pmovsxwq => one!(WIDEN32, select::sign_extend::<u16, u64, 16>),
+        O::Pmovsxdq => one!(WIDEN64, select::sign_extend::<u32, u64, 16>),
+        O::Pmovzxbw => one!(WIDEN64, select::zero_extend::<u8, u16, 16>),
+        O::Pmovzxbd => one!(WIDEN32, select::zero_extend::<u8, u32, 16>),
+        O::Pmovzxbq => one!(WIDEN16, select::zero_extend::<u8, u64, 16>),
+        O::Pmovzxwd => one!(WIDEN64, select::zero_extend::<u16, u32, 16>),
+        O::Pmovzxwq => one!(WIDEN32, select::zero_extend::<u16, u64, 16>),
+        O::Pmovzxdq => one!(WIDEN64, select::zero_extend::<u32, u64, 16>),
         O::Ptest => row!(i, b, MEM128, Lazy, |x, y, _| Lazy::explicit(test(x, y))),
     }
 }

@@ -1,32 +1,41 @@
-//! SSE on XMM registers: operand access and the three kinds of handler. What an instruction does is a row of a
-//! table in one of the families, over `crate::lanes` and `crate::fp`.
+//! SSE and AVX: operand access and the kinds of handler. What an instruction does is a row of a table in one of the
+//! families, over `crate::lanes` and `crate::fp`: a function of 128-bit lanes. `forms` makes of it the SSE instruction,
+//! the VEX.128 instruction and, where there is one, the VEX.256 instruction.
 
+pub(crate) mod avx;
 pub(crate) mod convert;
 pub(crate) mod crypto;
 pub(crate) mod float;
 pub(crate) mod float4;
+mod forms;
+pub(crate) mod gather;
 pub(crate) mod int;
 pub(crate) mod int4;
 pub(crate) mod mov;
+mod step;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
 
-use super::operand::{ea, mem_op, read};
-use super::{Bound, Unsupported};
-use crate::block::Builder;
-use crate::cpu::flags::Lazy;
-use crate::cpu::regs::{cr0, cr4};
-use crate::cpu::{Cpu, offset};
-use crate::decode::{Insn, Operand};
-use crate::engine::{general_protection, next, not_available, simd_exception, undefined};
+use super::operand::{ea, read};
+use crate::block::{Builder, Use};
+use crate::cpu::Cpu;
+use crate::cpu::flags::{CF, Lazy, ZF};
+use crate::cpu::regs::{cr0, cr4, xcr0};
+use crate::decode::Insn;
+use crate::engine::{general_protection, next, not_available, undefined};
 use crate::fp::Env;
 use crate::lanes::Lane;
-use crate::op::{Handler, Op, access};
+use crate::op::Op;
 use crate::width::Width;
 
-/// The value of an XMM register, in memory order.
+pub(super) use step::float_fault;
+
+/// The value of an XMM register, or of one lane of a YMM register, in memory order.
 pub(crate) type X = [u8; 16];
+
+/// The value of a YMM register: the lower lane, which is the XMM register, and the upper one.
+pub(crate) type Y = [X; 2];
 
 /// Where an operation's second operand comes from.
 mod source {
@@ -43,6 +52,13 @@ mod source {
     pub(super) const MEM128: u8 = 7;
     pub(super) const MEM128_UNALIGNED: u8 = 8;
     pub(super) const MEM8: u8 = 9;
+    /// A YMM register.
+    pub(super) const YMM: u8 = 10;
+    pub(super) const MEM256: u8 = 11;
+    /// Must be aligned.
+    pub(super) const MEM256_ALIGNED: u8 = 12;
+    /// There is no such form.
+    pub(super) const NONE: u8 = 13;
 
     /// Bytes of a memory operand.
     pub(super) const fn bytes(source: u8) -> u8 {
@@ -51,48 +67,81 @@ mod source {
             MEM16 => 2,
             MEM32 => 4,
             MEM64 => 8,
+            MEM256 | MEM256_ALIGNED => 32,
             _ => 16,
         }
     }
 }
 
-/// What an operation gives: its type says where it goes.
-trait Outcome {
-    /// Writes the destination register `dst`.
+/// What an operation gives for a lane: its type says where it goes.
+trait Outcome: Copy {
+    /// Writes the destination register `dst`: `VEX` clears what is above the lane.
     ///
     /// # Safety
     /// `cpu` is live, `dst` a register of the right kind.
-    unsafe fn put(self, cpu: *mut Cpu, dst: u8);
+    unsafe fn put<const VEX: bool>(self, cpu: *mut Cpu, dst: u8);
+
+    /// Writes the outcomes of both lanes; `step` is that of the operation.
+    ///
+    /// # Safety
+    /// As for `put`.
+    unsafe fn put_both(low: Self, high: Self, step: u32, cpu: *mut Cpu, dst: u8);
 }
 
 impl Outcome for X {
     #[inline(always)]
-    unsafe fn put(self, cpu: *mut Cpu, dst: u8) {
+    unsafe fn put<const VEX: bool>(self, cpu: *mut Cpu, dst: u8) {
         // SAFETY: as the caller promises.
-        unsafe { *xmm(cpu, dst) = self }
+        unsafe {
+            *xmm(cpu, dst) = self;
+            if VEX {
+                *upper(cpu, dst) = [0; 16];
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn put_both(low: Self, high: Self, _: u32, cpu: *mut Cpu, dst: u8) {
+        // SAFETY: as the caller promises.
+        unsafe { (*xmm(cpu, dst), *upper(cpu, dst)) = (low, high) }
     }
 }
 
-/// Zero-extended into a general register.
+/// Zero-extended into a general register; bits of the upper lane stand above those of the lower one.
 impl Outcome for u64 {
     #[inline(always)]
-    unsafe fn put(self, cpu: *mut Cpu, dst: u8) {
+    unsafe fn put<const VEX: bool>(self, cpu: *mut Cpu, dst: u8) {
         // SAFETY: as the caller promises.
         unsafe { u64::set(cpu, dst, self) }
     }
-}
 
-impl Outcome for Lazy {
     #[inline(always)]
-    unsafe fn put(self, cpu: *mut Cpu, _dst: u8) {
+    unsafe fn put_both(low: Self, high: Self, step: u32, cpu: *mut Cpu, dst: u8) {
         // SAFETY: as the caller promises.
-        unsafe { (*cpu).flags = self }
+        unsafe { u64::set(cpu, dst, low | high << step) }
     }
 }
 
-/// An operation without floating-point exceptions on destination, source and immediate.
+/// Flags; of both lanes, ZF and CF where both have them.
+impl Outcome for Lazy {
+    #[inline(always)]
+    unsafe fn put<const VEX: bool>(self, cpu: *mut Cpu, _dst: u8) {
+        // SAFETY: as the caller promises.
+        unsafe { (*cpu).flags = self }
+    }
+
+    #[inline(always)]
+    unsafe fn put_both(low: Self, high: Self, _: u32, cpu: *mut Cpu, _dst: u8) {
+        // SAFETY: as the caller promises.
+        unsafe { (*cpu).flags = Lazy::explicit(low.a & high.a & (ZF | CF)) }
+    }
+}
+
+/// An operation without floating-point exceptions on the lanes of two sources and the immediate.
 trait Plain {
     type Out: Outcome;
+    /// Bits of the immediate, or of a mask in a general register, that belong to the lower lane alone.
+    const STEP: u32;
     fn apply(a: X, b: X, imm: u8) -> Self::Out;
 }
 
@@ -100,16 +149,48 @@ trait Plain {
 trait Float {
     type Out: Outcome;
     fn apply(a: X, b: X, imm: u8, env: &mut Env) -> Self::Out;
+
+    /// On both lanes.
+    #[inline(always)]
+    fn apply_both(a: Y, b: Y, imm: u8, env: &mut Env) -> (Self::Out, Self::Out) {
+        (Self::apply(a[0], b[0], imm, env), Self::apply(a[1], b[1], imm, env))
+    }
 }
 
-/// The register `n`.
+/// An operation of two sources and a mask: XMM0, or the fourth operand.
+trait Masked {
+    fn apply(a: X, b: X, mask: X) -> X;
+}
+
+/// An operation across the lanes of YMM registers.
+trait Crossing {
+    fn apply(a: Y, b: Y, imm: u8) -> Y;
+}
+
+/// The immediate as the upper lane sees it.
+#[inline(always)]
+fn upper_imm(imm: u8, step: u32) -> u8 {
+    (u32::from(imm) >> step) as u8
+}
+
+/// The XMM register `n`.
 ///
 /// # Safety
 /// `cpu` is live.
 #[inline(always)]
 pub(super) unsafe fn xmm(cpu: *mut Cpu, n: u8) -> *mut X {
-    // SAFETY: there are 16 registers of 32 bytes, the lower half first.
-    unsafe { (&raw mut (*cpu).ymm).cast::<[X; 2]>().add(usize::from(n & 15)).cast() }
+    // SAFETY: there are 16 registers of 32 bytes, the lower lane first.
+    unsafe { (&raw mut (*cpu).ymm).cast::<Y>().add(usize::from(n & 15)).cast() }
+}
+
+/// The upper lane of the YMM register `n`.
+///
+/// # Safety
+/// `cpu` is live.
+#[inline(always)]
+unsafe fn upper(cpu: *mut Cpu, n: u8) -> *mut X {
+    // SAFETY: as for `xmm`.
+    unsafe { xmm(cpu, n).add(1) }
 }
 
 /// A value in the lowest lane, zeros above.
@@ -143,95 +224,52 @@ macro_rules! fetch {
         }
     };
 }
+pub(super) use fetch;
 
-unsafe fn plain_op<O: Plain, const S: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
-    // SAFETY: called by the engine.
-    unsafe {
-        let b = fetch!(S, cpu, op, budget);
-        let a = *xmm(cpu, (*op).dst);
-        O::apply(a, b, (*op).imm as u8).put(cpu, (*op).dst);
-        next!(cpu, op, budget)
-    }
-}
-
-/// As `plain_op`, for operations too long to stand in a handler.
-unsafe fn heavy_op<O: Plain, const S: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
-    // SAFETY: called by the engine.
-    unsafe {
-        let b = fetch!(S, cpu, op, budget);
-        compute::<O>(cpu, op, u128::from_le_bytes(b));
-        next!(cpu, op, budget)
-    }
-}
-
-/// Out of line, so that handlers keep nothing on the stack.
-#[inline(never)]
-unsafe fn compute<O: Plain>(cpu: *mut Cpu, op: *const Op, b: u128) {
-    // SAFETY: called by a handler.
-    unsafe {
-        let a = *xmm(cpu, (*op).dst);
-        O::apply(a, b.to_le_bytes(), (*op).imm as u8).put(cpu, (*op).dst);
-    }
-}
-
-/// An operation of destination, source and XMM0.
-trait Masked {
-    fn apply(a: X, b: X, mask: X) -> X;
-}
-
-unsafe fn masked_op<O: Masked, const S: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
-    // SAFETY: called by the engine.
-    unsafe {
-        let b = fetch!(S, cpu, op, budget);
-        compute_masked::<O>(cpu, op, u128::from_le_bytes(b));
-        next!(cpu, op, budget)
-    }
-}
-
-/// As `compute`.
-#[inline(never)]
-unsafe fn compute_masked<O: Masked>(cpu: *mut Cpu, op: *const Op, b: u128) {
-    // SAFETY: called by a handler.
-    unsafe {
-        let to = xmm(cpu, (*op).dst);
-        *to = O::apply(*to, b.to_le_bytes(), *xmm(cpu, 0));
-    }
-}
-
-unsafe fn float_op<O: Float, const S: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
-    // SAFETY: called by the engine.
-    unsafe {
-        let b = fetch!(S, cpu, op, budget);
-        if run::<O>(cpu, op, u128::from_le_bytes(b)) {
-            return float_fault(cpu, op, budget);
+/// Likewise for both lanes. A source of 128 bits or less gives both lanes the same, or with `$PART` each its own part of so
+/// many bytes.
+macro_rules! fetch_both {
+    ($S:expr, $PART:expr, $cpu:expr, $op:expr, $budget:expr) => {
+        match $S {
+            source::NONE => return undefined($cpu, $op, $budget),
+            source::YMM => (*xmm($cpu, (*$op).src), *upper($cpu, (*$op).src)),
+            source::MEM256 | source::MEM256_ALIGNED => {
+                let addr = ea($cpu, $op);
+                if $S == source::MEM256_ALIGNED && addr & 31 != 0 {
+                    return general_protection($cpu, $op, $budget);
+                }
+                let both = read!(Y, $cpu, $op, $budget, addr);
+                (both[0], both[1])
+            }
+            _ => {
+                let one = fetch!($S, $cpu, $op, $budget);
+                (one, (u128::from_le_bytes(one) >> (8 * $PART)).to_le_bytes())
+            }
         }
+    };
+}
+pub(super) use fetch_both;
+
+unsafe fn plain_op<O: Plain, const S: u8, const VEX: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let b = fetch!(S, cpu, op, budget);
+        let a = *xmm(cpu, (*op).aux);
+        O::apply(a, b, (*op).imm as u8).put::<VEX>(cpu, (*op).dst);
         next!(cpu, op, budget)
     }
 }
 
-/// Out of line, so that handlers keep nothing on the stack. Returns whether an unmasked exception was met: then MXCSR has
-/// its flag and the destination is unchanged (SDM Vol. 1, 11.5.2).
-#[inline(never)]
-unsafe fn run<O: Float>(cpu: *mut Cpu, op: *const Op, b: u128) -> bool {
-    // SAFETY: called by a handler.
+/// As `plain_op`, for both lanes.
+unsafe fn plain_both_op<O: Plain, const S: u8, const PART: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
     unsafe {
-        let mut env = Env::new((*cpu).mxcsr);
-        let out = O::apply(*xmm(cpu, (*op).dst), b.to_le_bytes(), (*op).imm as u8, &mut env);
-        let (mxcsr, fault) = env.finish();
-        (*cpu).mxcsr = mxcsr;
-        if !fault {
-            out.put(cpu, (*op).dst);
-        }
-        fault
-    }
-}
-
-#[cold]
-#[inline(never)]
-pub(super) unsafe fn float_fault(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
-    // SAFETY: a handler's tail.
-    unsafe {
-        if (*cpu).cr4 & cr4::OSXMMEXCPT != 0 { simd_exception(cpu, op, budget) } else { undefined(cpu, op, budget) }
+        let (b0, b1) = fetch_both!(S, PART, cpu, op, budget);
+        let (a0, a1) = (*xmm(cpu, (*op).aux), *upper(cpu, (*op).aux));
+        let imm = (*op).imm as u8;
+        let (low, high) = (O::apply(a0, b0, imm), O::apply(a1, b1, upper_imm(imm, O::STEP)));
+        O::Out::put_both(low, high, O::STEP, cpu, (*op).dst);
+        next!(cpu, op, budget)
     }
 }
 
@@ -240,134 +278,37 @@ unsafe fn guard_op(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
         if (*cpu).cr0 & (cr0::EM | cr0::TS) != 0 || (*cpu).cr4 & cr4::OSFXSR == 0 {
-            return unavailable(cpu, op, budget);
+            let off = (*cpu).cr0 & cr0::EM != 0 || (*cpu).cr4 & cr4::OSFXSR == 0;
+            return if off { undefined(cpu, op, budget) } else { not_available(cpu, op, budget) };
         }
         next!(cpu, op, budget)
     }
 }
 
-/// SDM Vol. 3A, table 2-2 and 14.1.
-#[cold]
-#[inline(never)]
-unsafe fn unavailable(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
-    // SAFETY: a handler's tail.
+/// Likewise before the first VEX-encoded one.
+unsafe fn guard_vex_op(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
     unsafe {
-        let off = (*cpu).cr0 & cr0::EM != 0 || (*cpu).cr4 & cr4::OSFXSR == 0;
-        if off { undefined(cpu, op, budget) } else { not_available(cpu, op, budget) }
+        if !avx_is_on(&*cpu) {
+            return undefined(cpu, op, budget);
+        }
+        if (*cpu).cr0 & cr0::TS != 0 {
+            return not_available(cpu, op, budget);
+        }
+        next!(cpu, op, budget)
     }
 }
 
-pub(super) fn guard(b: &mut Builder) {
-    if b.first_sse() {
-        b.push(Op { f: guard_op, ..Builder::blank() });
+/// SDM Vol. 1, 14.3.
+pub(super) fn avx_is_on(cpu: &Cpu) -> bool {
+    const STATE: u64 = xcr0::SSE | xcr0::AVX;
+    cpu.cr4 & cr4::OSXSAVE != 0 && cpu.xcr0 & STATE == STATE
+}
+
+/// Adds what looks whether the instruction is available (SDM Vol. 3A, table 2-2 and 14.1; Vol. 2A, 2.7).
+pub(super) fn guard(i: &Insn, b: &mut Builder) {
+    let (kind, f): (Use, crate::op::Handler) = if i.vex { (Use::Avx, guard_vex_op) } else { (Use::Sse, guard_op) };
+    if b.first(kind) {
+        b.push(Op { f, ..Builder::blank() });
     }
 }
-
-/// Adds `f` with the operands of `i`: the memory operand if there is one (`how` it is accessed, and its size), the
-/// registers in `dst` and `src`, the immediate.
-fn push(f: Handler, i: &Insn, b: &mut Builder, how: u8, bytes: u8) -> Bound {
-    guard(b);
-    let memory = i.operands.contains(&Operand::Mem);
-    let mut op = if memory { mem_op(i, b, how, bytes) } else { Builder::blank() };
-    for operand in &i.operands {
-        if let Operand::Imm(value) = *operand {
-            op.imm = value;
-        }
-    }
-    let register = |o: Operand| match o {
-        Operand::Xmm(r) | Operand::Reg(r) => r,
-        _ => offset::ZERO,
-    };
-    (op.dst, op.src) = (register(i.operands[0]), register(i.operands[1]));
-    b.push(Op { f, ..op });
-    Ok(())
-}
-
-/// Binds `register, XMM` and `register, memory`. MMX registers are no operands here, so that those forms are refused.
-fn register_form(i: &Insn, xmm: Handler, memory: Handler, kind: u8, b: &mut Builder) -> Bound {
-    match (i.operands[0], i.operands[1]) {
-        (Operand::Xmm(_) | Operand::Reg(_), Operand::Xmm(_)) => push(xmm, i, b, access::READ, 0),
-        (Operand::Xmm(_) | Operand::Reg(_), Operand::Mem) => push(memory, i, b, access::READ, source::bytes(kind)),
-        _ => Err(Unsupported),
-    }
-}
-
-fn plain<O: Plain, const MEM: u8>(i: &Insn, b: &mut Builder) -> Bound {
-    register_form(i, plain_op::<O, { source::XMM }>, plain_op::<O, MEM>, MEM, b)
-}
-
-fn heavy<O: Plain, const MEM: u8>(i: &Insn, b: &mut Builder) -> Bound {
-    register_form(i, heavy_op::<O, { source::XMM }>, heavy_op::<O, MEM>, MEM, b)
-}
-
-fn masked<O: Masked>(i: &Insn, b: &mut Builder) -> Bound {
-    const MEM: u8 = source::MEM128;
-    register_form(i, masked_op::<O, { source::XMM }>, masked_op::<O, MEM>, MEM, b)
-}
-
-fn float<O: Float, const MEM: u8>(i: &Insn, b: &mut Builder) -> Bound {
-    register_form(i, float_op::<O, { source::XMM }>, float_op::<O, MEM>, MEM, b)
-}
-
-/// Binds a row of a table: an operation of destination, source and immediate, and the kind of its memory operand.
-macro_rules! row {
-    ($i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param| $e:expr) => {{
-        struct Row;
-        impl crate::exec::sse::Plain for Row {
-            type Out = $out;
-            #[inline(always)]
-            fn apply($x: X, $y: X, $imm: u8) -> $out {
-                $e
-            }
-        }
-        crate::exec::sse::plain::<Row, { crate::exec::sse::source::$MEM }>($i, $b)
-    }};
-}
-use row;
-
-/// Likewise for an operation too long to stand in a handler.
-macro_rules! heavy_row {
-    ($i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param| $e:expr) => {{
-        struct Row;
-        impl crate::exec::sse::Plain for Row {
-            type Out = $out;
-            #[inline(always)]
-            fn apply($x: X, $y: X, $imm: u8) -> $out {
-                $e
-            }
-        }
-        crate::exec::sse::heavy::<Row, { crate::exec::sse::source::$MEM }>($i, $b)
-    }};
-}
-use heavy_row;
-
-/// Likewise for an operation that also looks at XMM0.
-macro_rules! masked_row {
-    ($i:ident, $b:ident, $f:expr) => {{
-        struct Row;
-        impl crate::exec::sse::Masked for Row {
-            #[inline(always)]
-            fn apply(a: X, b: X, mask: X) -> X {
-                $f(a, b, mask)
-            }
-        }
-        crate::exec::sse::masked::<Row>($i, $b)
-    }};
-}
-use masked_row;
-
-/// Likewise for an operation under MXCSR.
-macro_rules! float_row {
-    ($i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param, $env:ident| $e:expr) => {{
-        struct Row;
-        impl crate::exec::sse::Float for Row {
-            type Out = $out;
-            #[inline(always)]
-            fn apply($x: X, $y: X, $imm: u8, $env: &mut crate::fp::Env) -> $out {
-                $e
-            }
-        }
-        crate::exec::sse::float::<Row, { crate::exec::sse::source::$MEM }>($i, $b)
-    }};
-}
-use float_row;

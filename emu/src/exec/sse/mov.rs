@@ -1,6 +1,8 @@
 //! Moves between XMM registers, memory and general registers.
 
-use super::{X, guard, heavy_op, low, plain_op, push, row, source, xmm};
+use super::forms::{Operands, push, row};
+use super::step::{Heavy, step_op};
+use super::{X, Y, guard, low, plain_op, source, xmm};
 use crate::block::Builder;
 use crate::cpu::{Cpu, offset};
 use crate::decode::{Insn, MemRef, Operand, SseMove as O};
@@ -18,12 +20,11 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     let reads_gpr = matches!(i.operands[1], Operand::Reg(_));
     let register = matches!(i.operands[1], Operand::Xmm(_));
     match op {
-        O::Movaps | O::Movapd | O::Movdqa if to_memory => store::<X>(store_op::<X, 0, true>, i, b),
-        O::Movaps | O::Movapd | O::Movdqa => row!(i, b, MEM128, X, |_, y, _| y),
-        O::Movups | O::Movupd | O::Movdqu if to_memory => store::<X>(store_op::<X, 0, false>, i, b),
-        O::Movntdqa => row!(i, b, MEM128, X, |_, y, _| y),
+        O::Movaps | O::Movapd | O::Movdqa if to_memory => store_whole::<true>(i, b),
+        O::Movaps | O::Movapd | O::Movdqa | O::Movntdqa => row!(i, b, ALIGNED, X, |_, y, _| y),
+        O::Movups | O::Movupd | O::Movdqu if to_memory => store_whole::<false>(i, b),
         O::Movups | O::Movupd | O::Movdqu | O::Lddqu => row!(i, b, MEM128_UNALIGNED, X, |_, y, _| y),
-        O::Movntps | O::Movntpd | O::Movntdq => store::<X>(store_op::<X, 0, true>, i, b),
+        O::Movntps | O::Movntpd | O::Movntdq => store_whole::<true>(i, b),
         O::Movss | O::Movd if to_memory => store::<u32>(store_op::<u32, 0, false>, i, b),
         O::Movsd | O::Movq | O::Movlps | O::Movlpd if to_memory => store::<u64>(store_op::<u64, 0, false>, i, b),
         O::Movhps | O::Movhpd if to_memory => store::<u64>(store_op::<u64, 8, false>, i, b),
@@ -39,9 +40,9 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Movq if reads_gpr => from_gpr::<{ source::GPR64 }>(i, b),
         O::Movss | O::Movd => row!(i, b, MEM32, X, |_, y, _| low(u32::at(&y, 0))),
         O::Movsd | O::Movq => row!(i, b, MEM64, X, |_, y, _| low(u64::at(&y, 0))),
-        O::Movmskps => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u32, 16>(y)),
-        O::Movmskpd => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u64, 16>(y)),
-        O::Pmovmskb => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u8, 16>(y)),
+        O::Movmskps => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u32, 16>(y), step 4),
+        O::Movmskpd => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u64, 16>(y), step 2),
+        O::Pmovmskb => row!(i, b, MEM128, u64, |_, y, _| lanes::signs::<u8, 16>(y), step 16),
         O::Pextrb if to_memory => store::<u8>(extract_op::<u8>, i, b),
         O::Pextrw if to_memory => store::<u16>(extract_op::<u16>, i, b),
         O::Pextrd | O::Extractps if to_memory => store::<u32>(extract_op::<u32>, i, b),
@@ -70,13 +71,15 @@ fn from_gpr<const GPR: u8>(i: &Insn, b: &mut Builder) -> Bound {
     struct Copy;
     impl super::Plain for Copy {
         type Out = X;
+        const STEP: u32 = 0;
         #[inline(always)]
         fn apply(_: X, b: X, _: u8) -> X {
             b
         }
     }
+    let f: Handler = if i.vex { plain_op::<Copy, GPR, true> } else { plain_op::<Copy, GPR, false> };
     match i.operands[0] {
-        Operand::Xmm(_) => push(plain_op::<Copy, GPR>, i, b, access::READ, 0),
+        Operand::Xmm(_) => push(f, i, b, access::READ, 0),
         _ => Err(Unsupported),
     }
 }
@@ -91,6 +94,7 @@ fn lane<T: Lane>(v: &X, n: u8) -> T {
 struct Insert<T>(std::marker::PhantomData<T>);
 impl<T: Lane> super::Plain for Insert<T> {
     type Out = X;
+    const STEP: u32 = 0;
     #[inline(always)]
     fn apply(mut a: X, b: X, n: u8) -> X {
         T::at(&b, 0).put(&mut a, usize::from(n) % (16 / T::BYTES));
@@ -99,9 +103,15 @@ impl<T: Lane> super::Plain for Insert<T> {
 }
 
 fn insert<T: Lane, const MEM: u8>(i: &Insn, b: &mut Builder) -> Bound {
-    match (i.operands[0], i.operands[1]) {
-        (Operand::Xmm(_), Operand::Reg(_)) => push(heavy_op::<Insert<T>, { source::GPR64 }>, i, b, access::READ, 0),
-        (Operand::Xmm(_), Operand::Mem) => push(heavy_op::<Insert<T>, MEM>, i, b, access::READ, source::bytes(MEM)),
+    let f: Handler = match (Operands::of(i).second, i.vex) {
+        (Operand::Reg(_), false) => step_op::<Heavy<Insert<T>>, { source::GPR64 }, false>,
+        (Operand::Reg(_), true) => step_op::<Heavy<Insert<T>>, { source::GPR64 }, true>,
+        (Operand::Mem, false) => step_op::<Heavy<Insert<T>>, MEM, false>,
+        (Operand::Mem, true) => step_op::<Heavy<Insert<T>>, MEM, true>,
+        _ => return Err(Unsupported),
+    };
+    match i.operands[0] {
+        Operand::Xmm(_) => push(f, i, b, access::READ, source::bytes(MEM)),
         _ => Err(Unsupported),
     }
 }
@@ -117,9 +127,17 @@ unsafe fn extract_op<T: Cell + Lane>(cpu: *mut Cpu, op: *const Op, budget: i64) 
     }
 }
 
+/// Stores a whole register.
+fn store_whole<const ALIGNED: bool>(i: &Insn, b: &mut Builder) -> Bound {
+    match i.uses_ymm() {
+        false => store::<X>(store_op::<X, 0, ALIGNED>, i, b),
+        true => store::<Y>(store_op::<Y, 0, ALIGNED>, i, b),
+    }
+}
+
 fn store<T: Cell>(f: Handler, i: &Insn, b: &mut Builder) -> Bound {
     match (i.operands[0], i.operands[1]) {
-        (Operand::Mem, Operand::Xmm(_)) => push(f, i, b, access::WRITE, T::BYTES as u8),
+        (Operand::Mem, Operand::Xmm(_) | Operand::Ymm(_)) => push(f, i, b, access::WRITE, T::BYTES as u8),
         _ => Err(Unsupported),
     }
 }
@@ -129,7 +147,7 @@ unsafe fn store_op<T: Cell, const AT: usize, const ALIGNED: bool>(cpu: *mut Cpu,
     // SAFETY: called by the engine.
     unsafe {
         let addr = ea(cpu, op);
-        if ALIGNED && addr & 15 != 0 {
+        if ALIGNED && addr & (T::BYTES - 1) != 0 {
             return crate::engine::general_protection(cpu, op, budget);
         }
         let to = place!(T, cpu, op, budget, addr);
@@ -158,7 +176,7 @@ unsafe fn movnti_op<T: Width>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 
 /// SDM Vol. 2A, MASKMOVDQU: to DS:RDI, which is not named by an operand.
 fn maskmovdqu(i: &Insn, b: &mut Builder) -> Bound {
     let (Operand::Xmm(data), Operand::Xmm(mask)) = (i.operands[1], i.operands[2]) else { return Err(Unsupported) };
-    guard(b);
+    guard(i, b);
     let mut named = i.clone();
     named.mem = MemRef { base: offset::RDI, index: offset::ZERO, scale: 0, disp: 0, addr32: i.addr32, ..i.mem };
     let op = mem_op(&named, b, access::READ | access::WRITE, 16);

@@ -1,6 +1,7 @@
 //! PCMPESTRI PCMPESTRM PCMPISTRI PCMPISTRM.
 
-use super::{X, push, source, xmm};
+use super::forms::push;
+use super::{Outcome, X, source, xmm};
 use crate::block::Builder;
 use crate::cpu::Cpu;
 use crate::cpu::flags::Lazy;
@@ -24,7 +25,13 @@ mod length {
 pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     macro_rules! handlers {
         ($LENGTH:ident, $INDEX:literal) => {
-            [text_op::<{ length::$LENGTH }, $INDEX, false>, text_op::<{ length::$LENGTH }, $INDEX, true>]
+            match i.vex {
+                false => handlers!($LENGTH, $INDEX, false),
+                true => handlers!($LENGTH, $INDEX, true),
+            }
+        };
+        ($LENGTH:ident, $INDEX:literal, $VEX:literal) => {
+            [text_op::<{ length::$LENGTH }, $INDEX, $VEX, false>, text_op::<{ length::$LENGTH }, $INDEX, $VEX, true>]
         };
     }
     let [register, memory]: [Handler; 2] = match op {
@@ -42,7 +49,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     }
 }
 
-unsafe fn text_op<const LENGTH: u8, const INDEX: bool, const MEM: bool>(
+unsafe fn text_op<const LENGTH: u8, const INDEX: bool, const VEX: bool, const MEM: bool>(
     cpu: *mut Cpu,
     op: *const Op,
     budget: i64,
@@ -50,14 +57,14 @@ unsafe fn text_op<const LENGTH: u8, const INDEX: bool, const MEM: bool>(
     // SAFETY: called by the engine.
     unsafe {
         let b = if MEM { read!(X, cpu, op, budget, ea(cpu, op)) } else { *xmm(cpu, (*op).src) };
-        compare::<LENGTH, INDEX>(cpu, op, u128::from_le_bytes(b));
+        compare::<LENGTH, INDEX, VEX>(cpu, op, u128::from_le_bytes(b));
         next!(cpu, op, budget)
     }
 }
 
 /// Out of line, so that the handler keeps nothing on the stack.
 #[inline(never)]
-unsafe fn compare<const LENGTH: u8, const INDEX: bool>(cpu: *mut Cpu, op: *const Op, b: u128) {
+unsafe fn compare<const LENGTH: u8, const INDEX: bool, const VEX: bool>(cpu: *mut Cpu, op: *const Op, b: u128) {
     // SAFETY: called by a handler.
     unsafe {
         let (a, b) = (*xmm(cpu, (*op).dst), b.to_le_bytes());
@@ -75,7 +82,7 @@ unsafe fn compare<const LENGTH: u8, const INDEX: bool>(cpu: *mut Cpu, op: *const
         if INDEX {
             (*cpu).gpr[RCX] = found.index().into();
         } else {
-            *xmm(cpu, 0) = found.mask();
+            found.mask().put::<VEX>(cpu, 0);
         }
     }
 }

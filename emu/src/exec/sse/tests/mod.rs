@@ -309,6 +309,72 @@ fn availability_is_checked() {
     assert_eq!(fault_of(&[0x9b], 0, |c| c.cr0 = c.cr0 & !cr0::MP | cr0::TS), None);
 }
 
+/// VEX-encoded instructions look at XCR0, not at CR0.EM and CR4.OSFXSR; most do not insist on alignment.
+#[test]
+fn avx_is_available_when_its_state_is_enabled() {
+    use crate::cpu::regs::{cr0, cr4};
+    let on = |c: &mut Cpu| (c.cr4, c.xcr0) = (c.cr4 | cr4::OSXSAVE, 7);
+    // vpxor xmm0,xmm0,xmm1; vaddps ymm0,ymm1,[rax]; vzeroupper; vldmxcsr [rax+0x18]; vpmaskmovd [rax],ymm1,ymm0
+    let all: [&[u8]; 5] = [
+        &[0xc5, 0xf9, 0xef, 0xc1],
+        &[0xc5, 0xf4, 0x58, 0x00],
+        &[0xc5, 0xf8, 0x77],
+        &[0xc5, 0xf8, 0xae, 0x50, 0x18],
+        &[0xc4, 0xe2, 0x75, 0x8e, 0x00],
+    ];
+    for code in all {
+        assert_eq!(fault_of(code, DATA + 1, on), None, "{code:x?}");
+        assert_eq!(fault_of(code, DATA, |_| {}), Some(Fault::UD), "{code:x?} without OSXSAVE");
+        let sse_only = |c: &mut Cpu| (c.cr4, c.xcr0) = (c.cr4 | cr4::OSXSAVE, 3);
+        assert_eq!(fault_of(code, DATA, sse_only), Some(Fault::UD), "{code:x?} without XCR0[2]");
+        let switched = |c: &mut Cpu| {
+            on(c);
+            c.cr0 |= cr0::TS | cr0::EM;
+        };
+        assert_eq!(fault_of(code, DATA, switched), Some(Fault::NM), "{code:x?} after a task switch");
+    }
+    // andn eax,eax,ecx has a VEX prefix and no vector operand.
+    assert_eq!(fault_of(&[0xc4, 0xe2, 0x78, 0xf2, 0xc1], 0, |_| {}), None);
+    // vmovaps ymm0,[rax]; vmovntps [rax],ymm0
+    for code in [[0xc5, 0xfc, 0x28, 0x00], [0xc5, 0xfc, 0x2b, 0x00]] {
+        assert_eq!(fault_of(&code, DATA + 16, on), Some(Fault::GP0), "{code:x?}");
+        assert_eq!(fault_of(&code, DATA + 32, on), None, "{code:x?}");
+    }
+    // vmovups ymm0,[rax] and back, across pages.
+    let mut rig = Rig::new(&[0xc5, 0xfc, 0x10, 0x00]);
+    on(rig.cpu());
+    let data: Vec<u8> = (1..=32).collect();
+    rig.cpu().mem.write(DATA + 0xff0, &data);
+    rig.cpu().gpr[0] = DATA + 0xff0;
+    assert_eq!(rig.step(), Exit::None);
+    assert_eq!(rig.cpu().ymm[0].map(bytes).concat(), data);
+}
+
+/// A gather that faults keeps what it has; the mask says what is left.
+#[test]
+fn a_gather_goes_on_where_it_was_stopped() {
+    use crate::cpu::regs::cr4;
+    // vpgatherdd xmm0,[rax+xmm1*4],xmm2
+    let mut rig = Rig::new(&[0xc4, 0xe2, 0x69, 0x90, 0x04, 0x88]);
+    let cpu = rig.cpu();
+    (cpu.cr4, cpu.xcr0) = (cpu.cr4 | cr4::OSXSAVE, 7);
+    cpu.mem.write(DATA, &0x1111_2222_3333_4444u64.to_le_bytes());
+    cpu.gpr[0] = DATA;
+    let far = (1u64 << 32) - DATA >> 2;
+    cpu.ymm[0] = [[0x5555_5555_6666_6666, 0x7777_7777_8888_8888], [9, 9]];
+    cpu.ymm[1] = [[1, far], [0, 0]];
+    cpu.ymm[2] = [[0x8000_0000 | 1 << 32, 0xffff_ffff_8000_0000], [7, 7]];
+    assert_eq!(rig.step(), Exit::Trap(Trap::Fault(Fault::page(1 << 32, 0))));
+    let cpu = rig.cpu();
+    assert_eq!(cpu.ymm[0], [[0x5555_5555_1111_2222, 0x7777_7777_8888_8888], [0, 0]], "the first element is there");
+    assert_eq!(cpu.ymm[2], [[0, u64::MAX], [0, 0]], "two are left");
+    cpu.ymm[1][0][1] = 0;
+    assert_eq!(rig.step(), Exit::None);
+    let cpu = rig.cpu();
+    assert_eq!(cpu.ymm[0][0], [0x5555_5555_1111_2222, 0x3333_4444_3333_4444]);
+    assert_eq!(cpu.ymm[2], [[0; 2]; 2]);
+}
+
 /// XGETBV and XSETBV at CPL 0: what is enabled, and what cannot be.
 #[test]
 fn extended_state_is_enabled_step_by_step() {

@@ -1,0 +1,200 @@
+//! VMASKMOV and the gathers: plain functions on the CPU, because they make an access for each element.
+
+use super::{X, avx_is_on, upper, xmm};
+use crate::block::Builder;
+use crate::cpu::fault::{Fault, Trap};
+use crate::cpu::regs::cr0;
+use crate::cpu::{Cpu, offset};
+use crate::decode::{Insn, Operand};
+use crate::engine::slow_handler;
+use crate::exec::operand::push_address;
+use crate::exec::{Bound, Unsupported, push_slow};
+use crate::mem::is_canonical;
+use crate::op::{Op, access};
+
+/// How many elements of how many bytes, by indices of how many bytes; and what their addresses need. In `Op::imm`.
+struct Layout {
+    count: usize,
+    bytes: usize,
+    index_bytes: usize,
+    addr32: bool,
+    /// A segment with a base, 0 for none.
+    segment: u8,
+    register_bytes: usize,
+}
+
+impl Layout {
+    fn encode(&self) -> u64 {
+        let [count, bytes, index_bytes, register_bytes] =
+            [self.count, self.bytes, self.index_bytes, self.register_bytes].map(|n| n as u8);
+        u64::from_le_bytes([count, bytes, index_bytes, register_bytes, self.addr32.into(), self.segment, 0, 0])
+    }
+
+    fn of(op: &Op) -> Self {
+        let [count, bytes, index_bytes, register_bytes, addr32, segment, ..] = op.imm.to_le_bytes();
+        let [count, bytes, index_bytes, register_bytes] = [count, bytes, index_bytes, register_bytes].map(usize::from);
+        Self { count, bytes, index_bytes, register_bytes, addr32: addr32 != 0, segment }
+    }
+
+    /// Where element `n` stands in a register.
+    fn place(&self, n: usize) -> std::ops::Range<usize> {
+        n * self.bytes..(n + 1) * self.bytes
+    }
+
+    /// Whether element `n` of the mask has its top bit set.
+    fn is_chosen(&self, mask: &[u8; 32], n: usize) -> bool {
+        mask[n * self.bytes + self.bytes - 1] & 0x80 != 0
+    }
+
+    /// A linear address of an element, if it is canonical.
+    fn canonical(&self, op: &Op, at: u64) -> Result<u64, Trap> {
+        if is_canonical(at) && is_canonical(at.wrapping_add(self.bytes as u64 - 1)) {
+            return Ok(at);
+        }
+        Err(if op.access & access::STACK != 0 { Fault::SS0 } else { Fault::GP0 }.into())
+    }
+}
+
+fn available(cpu: &Cpu) -> Result<(), Trap> {
+    if !avx_is_on(cpu) {
+        return Err(Fault::UD.into());
+    }
+    if cpu.cr0 & cr0::TS != 0 { Err(Fault::NM.into()) } else { Ok(()) }
+}
+
+/// A vector register as bytes.
+fn register(cpu: &mut Cpu, n: u8) -> [u8; 32] {
+    let cpu: *mut Cpu = cpu;
+    let mut bytes = [0; 32];
+    // SAFETY: `cpu` is a live reference.
+    let (low, high): (X, X) = unsafe { (*xmm(cpu, n), *upper(cpu, n)) };
+    bytes[..16].copy_from_slice(&low);
+    bytes[16..].copy_from_slice(&high);
+    bytes
+}
+
+fn set_register(cpu: &mut Cpu, n: u8, bytes: &[u8; 32]) {
+    for (word, from) in cpu.ymm[usize::from(n) % 16].iter_mut().flatten().zip(bytes.chunks_exact(8)) {
+        *word = word_at(from);
+    }
+}
+
+/// Up to eight bytes, zero-extended.
+fn word_at(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, &b| word << 8 | u64::from(b))
+}
+
+/// Adds the op of `i` with its memory operand's address in `Cpu::tmp`; `linear`: with the segment's base.
+fn operands(i: &Insn, b: &mut Builder, linear: bool) -> Op {
+    push_address(i, b, linear);
+    let access = if i.mem.stack { access::STACK } else { 0 };
+    Op { base: offset::TMP, access, ..Builder::blank() }
+}
+
+fn vector(o: Operand) -> Option<u8> {
+    if let Operand::Xmm(n) | Operand::Ymm(n) = o { Some(n) } else { None }
+}
+
+/// VMASKMOVPS and its like, of elements of so many bytes.
+pub(super) fn masked_move(bytes: usize, i: &Insn, b: &mut Builder) -> Bound {
+    let register_bytes = if i.uses_ymm() { 32 } else { 16 };
+    let count = register_bytes / bytes;
+    let imm = Layout { count, bytes, index_bytes: 0, register_bytes, addr32: false, segment: 0 }.encode();
+    let op = Op { imm, ..operands(i, b, true) };
+    match i.operands {
+        [Operand::Mem, mask, data, _] => {
+            let (Some(mask), Some(data)) = (vector(mask), vector(data)) else { return Err(Unsupported) };
+            push_slow(slow_handler!(masked_store), Op { aux: mask, src: data, ..op }, b)
+        }
+        [to, mask, Operand::Mem, _] => {
+            let (Some(to), Some(mask)) = (vector(to), vector(mask)) else { return Err(Unsupported) };
+            push_slow(slow_handler!(masked_load), Op { aux: mask, dst: to, ..op }, b)
+        }
+        _ => Err(Unsupported),
+    }
+}
+
+/// The chosen elements of the memory operand: places in the register, and addresses.
+fn chosen(cpu: &mut Cpu, op: &Op) -> Result<Vec<(std::ops::Range<usize>, u64)>, Trap> {
+    let (mask, start, layout) = (register(cpu, op.aux), cpu.tmp, Layout::of(op));
+    let at = |n: usize| layout.canonical(op, start.wrapping_add((n * layout.bytes) as u64));
+    let chosen = (0..layout.count).filter(|n| layout.is_chosen(&mask, *n));
+    chosen.map(|n| Ok((layout.place(n), at(n)?))).collect()
+}
+
+/// SDM Vol. 2C, VMASKMOV: elements that are not chosen are zeros, and cannot fault.
+fn masked_load(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    available(cpu)?;
+    let mut out = [0; 32];
+    for (place, at) in chosen(cpu, op)? {
+        cpu.read_linear(at, &mut out[place], cpu.user)?;
+    }
+    set_register(cpu, op.dst, &out);
+    Ok(())
+}
+
+/// Likewise: writes all of the chosen elements, or none.
+fn masked_store(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    available(cpu)?;
+    let chosen = chosen(cpu, op)?;
+    for (place, at) in &chosen {
+        cpu.probe_write(*at, place.len() as u64, cpu.user)?;
+    }
+    let data = register(cpu, op.src);
+    chosen.into_iter().try_for_each(|(place, at)| cpu.write_linear(at, &data[place], cpu.user))
+}
+
+/// Gathers of elements of so many bytes by indices of so many bytes.
+pub(super) fn gather(index_bytes: usize, bytes: usize, i: &Insn, b: &mut Builder) -> Bound {
+    let [to, Operand::Mem, mask, _] = i.operands else { return Err(Unsupported) };
+    let (Some(dst), Some(aux), Some((src, vector_bytes))) = (vector(to), vector(mask), i.mem.vector) else {
+        return Err(Unsupported);
+    };
+    let data_bytes = if matches!(to, Operand::Ymm(_)) { 32 } else { 16 };
+    let count = (data_bytes / bytes).min(usize::from(vector_bytes) / index_bytes);
+    let register_bytes = data_bytes.max(vector_bytes.into());
+    let (addr32, segment) = (i.mem.addr32, i.mem.seg.unwrap_or(0));
+    let imm = Layout { count, bytes, index_bytes, register_bytes, addr32, segment }.encode();
+    let op = Op { dst, aux, src, imm, scale: i.mem.scale, ..operands(i, b, false) };
+    push_slow(slow_handler!(gather_elements), op, b)
+}
+
+/// SDM Vol. 2C, VPGATHERDD: element by element from the lowest. Each that is done leaves the mask, so that the instruction
+/// goes on where a fault has stopped it.
+fn gather_elements(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    available(cpu)?;
+    let layout = Layout::of(op);
+    let (index, old, mut out) = (register(cpu, op.src), register(cpu, op.aux), register(cpu, op.dst));
+    // Before anything else each element of the mask becomes all ones or all zeros.
+    let mut mask = [0; 32];
+    for n in (0..layout.register_bytes / layout.bytes).filter(|n| layout.is_chosen(&old, *n)) {
+        mask[layout.place(n)].fill(0xff);
+    }
+    for n in 0..layout.count {
+        let place = layout.place(n);
+        if layout.is_chosen(&mask, n) {
+            let at = element_address(cpu, op, &layout, &index[n * layout.index_bytes..][..layout.index_bytes]);
+            let read = layout.canonical(op, at).and_then(|at| cpu.read_linear(at, &mut out[place.clone()], cpu.user));
+            if let Err(trap) = read {
+                set_register(cpu, op.aux, &mask);
+                set_register(cpu, op.dst, &out);
+                return Err(trap);
+            }
+            out[layout.register_bytes..].fill(0);
+        }
+        mask[place].fill(0);
+    }
+    out[layout.count * layout.bytes..].fill(0);
+    set_register(cpu, op.aux, &[0; 32]);
+    set_register(cpu, op.dst, &out);
+    Ok(())
+}
+
+/// Base and displacement are in `Cpu::tmp`; the index is signed.
+fn element_address(cpu: &Cpu, op: &Op, layout: &Layout, index: &[u8]) -> u64 {
+    let sign = 64 - 8 * layout.index_bytes as u32;
+    let index = ((word_at(index) << sign) as i64 >> sign) as u64;
+    let at = cpu.tmp.wrapping_add(index << op.scale);
+    let at = if layout.addr32 { at & u64::from(u32::MAX) } else { at };
+    at.wrapping_add(if layout.segment == 0 { 0 } else { cpu.seg[usize::from(layout.segment) % 6].base })
+}

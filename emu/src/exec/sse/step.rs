@@ -1,0 +1,207 @@
+//! Operations that are too long to stand in a handler: called, so that handlers keep nothing on the stack.
+
+use super::{Crossing, Float, Masked, Outcome, Plain, X, Y, fetch, fetch_both, low, source, upper, upper_imm, xmm};
+use crate::cpu::Cpu;
+use crate::cpu::regs::cr4;
+use crate::engine::{general_protection, next, simd_exception, undefined};
+use crate::exec::operand::{ea, read};
+use crate::fp::Env;
+use crate::lanes::Lane;
+use crate::op::Op;
+use crate::width::Width;
+
+/// What a handler calls when it has its operand. Returns whether an unmasked exception was met: then MXCSR has its flag and
+/// the destination is unchanged (SDM Vol. 1, 11.5.2).
+pub(super) trait Step {
+    /// Whether there are exceptions at all.
+    const RAISES: bool = false;
+
+    /// On XMM registers.
+    ///
+    /// # Safety
+    /// Called by a handler with its arguments.
+    unsafe fn one<const VEX: bool>(cpu: *mut Cpu, op: *const Op, b: u128) -> bool;
+
+    /// On YMM registers.
+    ///
+    /// # Safety
+    /// Called by a handler with its arguments.
+    unsafe fn both(cpu: *mut Cpu, op: *const Op, low: u128, high: u128) -> bool;
+}
+
+pub(super) unsafe fn step_op<O: Step, const S: u8, const VEX: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let b = fetch!(S, cpu, op, budget);
+        if O::one::<VEX>(cpu, op, u128::from_le_bytes(b)) && O::RAISES {
+            return float_fault(cpu, op, budget);
+        }
+        next!(cpu, op, budget)
+    }
+}
+
+pub(super) unsafe fn step_both_op<O: Step, const S: u8, const PART: u8>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    budget: i64,
+) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let (low, high) = fetch_both!(S, PART, cpu, op, budget);
+        if O::both(cpu, op, u128::from_le_bytes(low), u128::from_le_bytes(high)) && O::RAISES {
+            return float_fault(cpu, op, budget);
+        }
+        next!(cpu, op, budget)
+    }
+}
+
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn float_fault(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: a handler's tail.
+    unsafe {
+        if (*cpu).cr4 & cr4::OSXMMEXCPT != 0 { simd_exception(cpu, op, budget) } else { undefined(cpu, op, budget) }
+    }
+}
+
+/// Any operation without exceptions.
+pub(super) struct Heavy<O>(std::marker::PhantomData<O>);
+
+impl<O: Plain> Step for Heavy<O> {
+    #[inline(never)]
+    unsafe fn one<const VEX: bool>(cpu: *mut Cpu, op: *const Op, b: u128) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe {
+            O::apply(*xmm(cpu, (*op).aux), b.to_le_bytes(), (*op).imm as u8).put::<VEX>(cpu, (*op).dst);
+            false
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn both(cpu: *mut Cpu, op: *const Op, low: u128, high: u128) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (a0, a1, imm) = (*xmm(cpu, (*op).aux), *upper(cpu, (*op).aux), (*op).imm as u8);
+            let low = O::apply(a0, low.to_le_bytes(), imm);
+            let high = O::apply(a1, high.to_le_bytes(), upper_imm(imm, O::STEP));
+            O::Out::put_both(low, high, O::STEP, cpu, (*op).dst);
+            false
+        }
+    }
+}
+
+/// An operation with a mask, whose register is named by `Op::imm`.
+pub(super) struct Select<O>(std::marker::PhantomData<O>);
+
+impl<O: Masked> Step for Select<O> {
+    #[inline(never)]
+    unsafe fn one<const VEX: bool>(cpu: *mut Cpu, op: *const Op, b: u128) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let mask = *xmm(cpu, (*op).imm as u8);
+            O::apply(*xmm(cpu, (*op).aux), b.to_le_bytes(), mask).put::<VEX>(cpu, (*op).dst);
+            false
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn both(cpu: *mut Cpu, op: *const Op, low: u128, high: u128) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let mask = (*op).imm as u8;
+            let low = O::apply(*xmm(cpu, (*op).aux), low.to_le_bytes(), *xmm(cpu, mask));
+            let high = O::apply(*upper(cpu, (*op).aux), high.to_le_bytes(), *upper(cpu, mask));
+            X::put_both(low, high, 0, cpu, (*op).dst);
+            false
+        }
+    }
+}
+
+/// Runs `f` under MXCSR; what it gives counts unless an unmasked exception was met.
+#[inline(always)]
+unsafe fn under_mxcsr<T>(cpu: *mut Cpu, f: impl FnOnce(&mut Env) -> T, put: impl FnOnce(T)) -> bool {
+    // SAFETY: `cpu` is live.
+    unsafe {
+        let mut env = Env::new((*cpu).mxcsr);
+        let out = f(&mut env);
+        let (mxcsr, fault) = env.finish();
+        (*cpu).mxcsr = mxcsr;
+        if !fault {
+            put(out);
+        }
+        fault
+    }
+}
+
+/// An operation under MXCSR.
+pub(super) struct Rounded<O>(std::marker::PhantomData<O>);
+
+impl<O: Float> Step for Rounded<O> {
+    const RAISES: bool = true;
+
+    #[inline(never)]
+    unsafe fn one<const VEX: bool>(cpu: *mut Cpu, op: *const Op, b: u128) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (a, imm) = (*xmm(cpu, (*op).aux), (*op).imm as u8);
+            under_mxcsr(cpu, |env| O::apply(a, b.to_le_bytes(), imm, env), |out| out.put::<VEX>(cpu, (*op).dst))
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn both(cpu: *mut Cpu, op: *const Op, low: u128, high: u128) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let a = [*xmm(cpu, (*op).aux), *upper(cpu, (*op).aux)];
+            let b = [low.to_le_bytes(), high.to_le_bytes()];
+            let run = |env: &mut Env| O::apply_both(a, b, (*op).imm as u8, env);
+            under_mxcsr(cpu, run, |(low, high)| O::Out::put_both(low, high, 0, cpu, (*op).dst))
+        }
+    }
+}
+
+/// Likewise where a lane of the source gives half a lane: on YMM registers, both lanes give one.
+pub(super) struct Narrowed<O>(std::marker::PhantomData<O>);
+
+impl<O: Float<Out = X>> Step for Narrowed<O> {
+    const RAISES: bool = true;
+
+    unsafe fn one<const VEX: bool>(cpu: *mut Cpu, op: *const Op, b: u128) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe { Rounded::<O>::one::<VEX>(cpu, op, b) }
+    }
+
+    #[inline(never)]
+    unsafe fn both(cpu: *mut Cpu, op: *const Op, low: u128, high: u128) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let imm = (*op).imm as u8;
+            let half = |b: u128, env: &mut Env| u64::at(&O::apply([0; 16], b.to_le_bytes(), imm, env), 0);
+            let run = |env: &mut Env| (half(low, env), half(high, env));
+            under_mxcsr(cpu, run, |(low, high)| {
+                let both = u128::from(low) | u128::from(high) << 64;
+                both.to_le_bytes().put::<true>(cpu, (*op).dst);
+            })
+        }
+    }
+}
+
+/// An operation across lanes.
+pub(super) struct Across<O>(std::marker::PhantomData<O>);
+
+impl<O: Crossing> Step for Across<O> {
+    unsafe fn one<const VEX: bool>(_: *mut Cpu, _: *const Op, _: u128) -> bool {
+        false // There is no such form.
+    }
+
+    #[inline(never)]
+    unsafe fn both(cpu: *mut Cpu, op: *const Op, low: u128, high: u128) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let a: Y = [*xmm(cpu, (*op).aux), *upper(cpu, (*op).aux)];
+            let [low, high] = O::apply(a, [low.to_le_bytes(), high.to_le_bytes()], (*op).imm as u8);
+            X::put_both(low, high, 0, cpu, (*op).dst);
+            false
+        }
+    }
+}
