@@ -113,6 +113,9 @@ mod tests {
         let name = format!("{code:?}");
         let old =
             ["Popw_CS", "Mov_r32_tr", "Mov_tr_r32", "Cmpxchg486_rm8_r8", "Cmpxchg486_rm16_r16", "Cmpxchg486_rm32_r32"];
-        name.starts_with("VEX_KNC_") || name.starts_with("XOP_") || old.contains(&name.as_str())
+        name.starts_with("EVEX_")
+            || name.starts_with("VEX_KNC_")
+            || name.starts_with("XOP_")
+            || old.contains(&name.as_str())
     }
 }
