@@ -37,6 +37,7 @@ macro_rules! operations {
             SseCrypto(SseCrypto),
             /// AVX and AVX2 where SSE has no counterpart.
             Avx(Avx),
+            Fma(Fma),
             /// What is on MMX registers alone.
             Mmx(Mmx),
             /// x87, by family.
@@ -165,6 +166,16 @@ sse_operations! {
         Vpermilps Vpermilpd Vpblendd Vpsllvd Vpsllvq Vpsrlvd Vpsrlvq Vpsravd Vtestps Vtestpd Vzeroall Vzeroupper
         Vmaskmovps Vmaskmovpd Vpmaskmovd Vpmaskmovq
         Vgatherdps Vgatherdpd Vgatherqps Vgatherqpd Vpgatherdd Vpgatherdq Vpgatherqd Vpgatherqq;
+    /// FMA and F16C (`exec::sse::fma`).
+    Fma: Vcvtph2ps Vcvtps2ph
+        Vfmadd132ps Vfmadd213ps Vfmadd231ps Vfmadd132pd Vfmadd213pd Vfmadd231pd Vfmadd132ss Vfmadd213ss Vfmadd231ss
+        Vfmadd132sd Vfmadd213sd Vfmadd231sd Vfmsub132ps Vfmsub213ps Vfmsub231ps Vfmsub132pd Vfmsub213pd Vfmsub231pd
+        Vfmsub132ss Vfmsub213ss Vfmsub231ss Vfmsub132sd Vfmsub213sd Vfmsub231sd Vfnmadd132ps Vfnmadd213ps Vfnmadd231ps
+        Vfnmadd132pd Vfnmadd213pd Vfnmadd231pd Vfnmadd132ss Vfnmadd213ss Vfnmadd231ss Vfnmadd132sd Vfnmadd213sd
+        Vfnmadd231sd Vfnmsub132ps Vfnmsub213ps Vfnmsub231ps Vfnmsub132pd Vfnmsub213pd Vfnmsub231pd Vfnmsub132ss
+        Vfnmsub213ss Vfnmsub231ss Vfnmsub132sd Vfnmsub213sd Vfnmsub231sd Vfmaddsub132ps Vfmaddsub213ps Vfmaddsub231ps
+        Vfmaddsub132pd Vfmaddsub213pd Vfmaddsub231pd Vfmsubadd132ps Vfmsubadd213ps Vfmsubadd231ps Vfmsubadd132pd
+        Vfmsubadd213pd Vfmsubadd231pd;
     /// MMX instructions that share their mnemonic with none on XMM registers (`exec::mmx`).
     Mmx: Emms Movq2dq Movdq2q Maskmovq Movntq Pshufw Cvtpi2ps Cvtpi2pd Cvtps2pi Cvttps2pi Cvtpd2pi Cvttpd2pi;
     /// Arithmetic and comparison (`exec::x87::arith`).
@@ -636,6 +647,12 @@ impl Insn {
     pub(crate) fn with_immediate_bits(&self, mask: u64) -> Self {
         let masked = |o: Operand| if let Operand::Imm(value) = o { Operand::Imm(value & mask) } else { o };
         Self { operands: self.operands.map(masked), ..self.clone() }
+    }
+
+    /// The same with a fourth operand, for what a family wants to hand to its handlers.
+    pub(crate) fn with_fourth_operand(&self, operand: Operand) -> Self {
+        let [one, two, three, _] = self.operands;
+        Self { operands: [one, two, three, operand], ..self.clone() }
     }
 
     /// Names an MMX register.

@@ -107,6 +107,7 @@ features! {
     SSE3               0x1 Ecx  0 V2 Instruction 0;
     PCLMULQDQ          0x1 Ecx  1 V3 Instruction 0;
     SSSE3              0x1 Ecx  9 V2 Instruction 0;
+    FMA                0x1 Ecx 12 V3 Instruction 0;
     CMPXCHG16B         0x1 Ecx 13 V2 Instruction 0;
     PCID               0x1 Ecx 17 V3 Mode        cr4::PCIDE;
     SSE4_1             0x1 Ecx 19 V2 Instruction 0;
@@ -116,6 +117,7 @@ features! {
     AESNI              0x1 Ecx 25 V3 Instruction 0;
     XSAVE              0x1 Ecx 26 V3 Instruction cr4::OSXSAVE;
     AVX                0x1 Ecx 28 V3 Instruction 0;
+    F16C               0x1 Ecx 29 V3 Instruction 0;
     RDRAND             0x1 Ecx 30 V3 Instruction 0;
     HYPERVISOR         0x1 Ecx 31 V1 Fact        0;
     FSGSBASE           0x7 Ebx  0 V3 Instruction cr4::FSGSBASE;

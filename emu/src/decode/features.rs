@@ -35,6 +35,8 @@ pub(super) fn needs(i: &Instruction) -> Option<FeatureSet> {
             C::CMOV => F::CMOV,
             C::CMPXCHG16B => F::CMPXCHG16B,
             C::CX8 => F::CX8,
+            C::F16C => F::F16C,
+            C::FMA => F::FMA,
             C::FPU | C::FPU287 | C::FPU387 => F::FPU,
             C::FSGSBASE => F::FSGSBASE,
             C::FXSR => F::FXSR,

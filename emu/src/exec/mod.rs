@@ -143,6 +143,7 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::SseText(op) => sse::text::bind(op, i, b),
         O::SseCrypto(op) => sse::crypto::bind(op, i, b),
         O::Avx(op) => sse::avx::bind(op, i, b),
+        O::Fma(op) => sse::fma::bind(op, i, b),
         O::X87Arith(op) => x87::arith::bind(op, i, b),
         O::X87Move(op) => x87::mov::bind(op, i, b),
         O::X87Function(op) => x87::function::bind(op, i, b),

@@ -11,7 +11,6 @@ use super::{Env, Format, mxcsr};
 /// | 132 | 1 | 3 | 2 |
 /// | 213 | 2 | 1 | 3 |
 /// | 231 | 2 | 3 | 1 |
-#[cfg_attr(not(test), expect(dead_code, reason = "for VEX forms"))]
 pub(crate) fn fma<F: Format>(a: u64, b: u64, c: u64, env: &mut Env) -> u64 {
     let (a, b, c) = (env.operand::<F>(a), env.operand::<F>(b), env.operand::<F>(c));
     if let Some(nan) = [a, b, c].into_iter().find(|&x| F::is_nan(x)) {

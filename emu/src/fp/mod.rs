@@ -17,10 +17,7 @@ pub(crate) mod x80;
 pub(crate) use approx::{reciprocal, reciprocal_sqrt};
 pub(crate) use arith::{add, div, mul, sqrt, sub};
 pub(crate) use compare::{compare, max, min, predicate};
-pub(crate) use convert::{convert, from_int, round_to_integer, to_int};
-#[cfg_attr(not(test), expect(unused_imports, reason = "for VEX forms"))]
-pub(crate) use convert::{half_to_single, single_to_half};
-#[cfg_attr(not(test), expect(unused_imports, reason = "for VEX forms"))]
+pub(crate) use convert::{convert, from_int, half_to_single, round_to_integer, single_to_half, to_int};
 pub(crate) use fma::fma;
 
 use crate::lanes::Lane;

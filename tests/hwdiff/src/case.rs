@@ -192,9 +192,13 @@ pub trait Subject {
 /// Lays `patches` over `image`, a copy of the region that starts at `base`. What falls outside is dropped.
 pub fn lay(image: &mut [u8], base: u64, patches: &[Patch]) {
     for patch in patches {
-        for (at, &byte) in (patch.at..).zip(&patch.bytes) {
-            if let Some(cell) =
-                at.checked_sub(base).and_then(|n| usize::try_from(n).ok()).and_then(|n| image.get_mut(n))
+        for (n, &byte) in (0..).zip(&patch.bytes) {
+            if let Some(cell) = patch
+                .at
+                .wrapping_add(n)
+                .checked_sub(base)
+                .and_then(|n| usize::try_from(n).ok())
+                .and_then(|n| image.get_mut(n))
             {
                 *cell = byte;
             }

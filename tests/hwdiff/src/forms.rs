@@ -140,6 +140,17 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
         Vinsertf128, Vinserti128, Vextractf128, Vextracti128, Vperm2f128, Vperm2i128, Vpermd, Vpermps, Vpermq, Vpermpd,
         Vpermilps, Vpermilpd, Vpblendd, Vpsllvd, Vpsllvq, Vpsrlvd, Vpsrlvq, Vpsravd, Vtestps, Vtestpd,
     ]),
+    ("avx-fma", &[
+        Vfmadd132ps, Vfmadd213ps, Vfmadd231ps, Vfmadd132pd, Vfmadd213pd, Vfmadd231pd, Vfmadd132ss, Vfmadd213ss, Vfmadd231ss,
+        Vfmadd132sd, Vfmadd213sd, Vfmadd231sd, Vfmsub132ps, Vfmsub213ps, Vfmsub231ps, Vfmsub132pd, Vfmsub213pd, Vfmsub231pd,
+        Vfmsub132ss, Vfmsub213ss, Vfmsub231ss, Vfmsub132sd, Vfmsub213sd, Vfmsub231sd, Vfnmadd132ps, Vfnmadd213ps,
+        Vfnmadd231ps, Vfnmadd132pd, Vfnmadd213pd, Vfnmadd231pd, Vfnmadd132ss, Vfnmadd213ss, Vfnmadd231ss, Vfnmadd132sd,
+        Vfnmadd213sd, Vfnmadd231sd, Vfnmsub132ps, Vfnmsub213ps, Vfnmsub231ps, Vfnmsub132pd, Vfnmsub213pd, Vfnmsub231pd,
+        Vfnmsub132ss, Vfnmsub213ss, Vfnmsub231ss, Vfnmsub132sd, Vfnmsub213sd, Vfnmsub231sd, Vfmaddsub132ps, Vfmaddsub213ps,
+        Vfmaddsub231ps, Vfmaddsub132pd, Vfmaddsub213pd, Vfmaddsub231pd, Vfmsubadd132ps, Vfmsubadd213ps, Vfmsubadd231ps,
+        Vfmsubadd132pd, Vfmsubadd213pd, Vfmsubadd231pd,
+    ]),
+    ("avx-half", &[Vcvtph2ps, Vcvtps2ph]),
     ("avx-mask", &[
         Vmaskmovps, Vmaskmovpd, Vpmaskmovd, Vpmaskmovq, Vgatherdps, Vgatherdpd, Vgatherqps, Vgatherqpd, Vpgatherdd,
         Vpgatherdq, Vpgatherqd, Vpgatherqq,

@@ -109,7 +109,7 @@ pub(super) fn plain<O: Plain, const SSE: u8, const VEX: u8, const REG: u8, const
     forms!(plain_op, plain_both_op, O).bind(i, b)
 }
 
-fn step<O: Step, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
+pub(super) fn step<O: Step, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
     i: &Insn,
     b: &mut Builder,
 ) -> Bound {

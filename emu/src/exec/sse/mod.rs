@@ -7,6 +7,7 @@ pub(crate) mod convert;
 pub(crate) mod crypto;
 pub(crate) mod float;
 pub(crate) mod float4;
+pub(crate) mod fma;
 mod forms;
 pub(crate) mod gather;
 pub(crate) mod int;

@@ -1,11 +1,12 @@
 //! Operations that are too long to stand in a handler: called, so that handlers keep nothing on the stack.
 
+use super::fma::fused;
 use super::{Crossing, Float, Masked, Outcome, Plain, X, Y, fetch, fetch_both, low, source, upper, upper_imm, xmm};
 use crate::cpu::Cpu;
 use crate::cpu::regs::cr4;
 use crate::engine::{general_protection, next, simd_exception, undefined};
 use crate::exec::operand::{ea, read};
-use crate::fp::Env;
+use crate::fp::{Env, Format};
 use crate::lanes::Lane;
 use crate::op::Op;
 use crate::width::Width;
@@ -119,7 +120,7 @@ impl<O: Masked> Step for Select<O> {
 
 /// Runs `f` under MXCSR; what it gives counts unless an unmasked exception was met.
 #[inline(always)]
-unsafe fn under_mxcsr<T>(cpu: *mut Cpu, f: impl FnOnce(&mut Env) -> T, put: impl FnOnce(T)) -> bool {
+pub(super) unsafe fn under_mxcsr<T>(cpu: *mut Cpu, f: impl FnOnce(&mut Env) -> T, put: impl FnOnce(T)) -> bool {
     // SAFETY: `cpu` is live.
     unsafe {
         let mut env = Env::new((*cpu).mxcsr);
@@ -182,6 +183,37 @@ impl<O: Float<Out = X>> Step for Narrowed<O> {
                 let both = u128::from(low) | u128::from(high) << 64;
                 both.to_le_bytes().put::<true>(cpu, (*op).dst);
             })
+        }
+    }
+}
+
+/// An operation under MXCSR on three sources, of which the first is the destination; `Op::imm` says which.
+pub(super) struct Fused<F, const N: usize>(std::marker::PhantomData<F>);
+
+impl<F: Format, const N: usize> Step for Fused<F, N> {
+    const RAISES: bool = true;
+
+    #[inline(never)]
+    unsafe fn one<const VEX: bool>(cpu: *mut Cpu, op: *const Op, b: u128) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (x, y, how) = (*xmm(cpu, (*op).dst), *xmm(cpu, (*op).aux), (*op).imm as u8);
+            let run = |env: &mut Env| fused::<F, N>(x, y, b.to_le_bytes(), how, env);
+            under_mxcsr(cpu, run, |out| out.put::<VEX>(cpu, (*op).dst))
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn both(cpu: *mut Cpu, op: *const Op, low: u128, high: u128) -> bool {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (dst, aux, how) = ((*op).dst, (*op).aux, (*op).imm as u8);
+            let (x, y) = ([*xmm(cpu, dst), *upper(cpu, dst)], [*xmm(cpu, aux), *upper(cpu, aux)]);
+            let run = |env: &mut Env| {
+                let low = fused::<F, N>(x[0], y[0], low.to_le_bytes(), how, env);
+                (low, fused::<F, N>(x[1], y[1], high.to_le_bytes(), how, env))
+            };
+            under_mxcsr(cpu, run, |(low, high)| X::put_both(low, high, 0, cpu, dst))
         }
     }
 }
