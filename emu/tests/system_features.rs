@@ -69,8 +69,11 @@ const INSTRUCTIONS: &[(&str, u32, usize, u32, &[u8])] = &[
     ("MOVBE", 1, ECX, 22, &[0x0f, 0x38, 0xf0, 0x06]),
     ("POPCNT", 1, ECX, 23, &[0xf3, 0x0f, 0xb8, 0xc1]),
     ("AESNI: AESENC", 1, ECX, 25, &[0x66, 0x0f, 0x38, 0xdc, 0xc1]),
+    ("AVX: VADDPS", 1, ECX, 28, &[0xc5, 0xf0, 0x58, 0xc2]),
+    ("F16C: VCVTPH2PS", 1, ECX, 29, &[0xc4, 0xe2, 0x79, 0x13, 0xc1]),
     ("FSGSBASE: RDFSBASE", 7, EBX, 0, &[0xf3, 0x0f, 0xae, 0xc0]),
     ("BMI1: ANDN", 7, EBX, 3, &[0xc4, 0xe2, 0xf0, 0xf2, 0xc2]),
+    ("AVX2: VPADDD", 7, EBX, 5, &[0xc5, 0xf5, 0xfe, 0xc2]),
     ("BMI2: PDEP", 7, EBX, 8, &[0xc4, 0xe2, 0xf3, 0xf5, 0xc2]),
     ("INVPCID, type in RBP", 7, EBX, 10, &[0x66, 0x0f, 0x38, 0x82, 0x2f]),
     ("ADX: ADCX", 7, EBX, 19, &[0x66, 0x0f, 0x38, 0xf6, 0xc1]),
@@ -78,6 +81,8 @@ const INSTRUCTIONS: &[(&str, u32, usize, u32, &[u8])] = &[
     ("CLFLUSHOPT", 7, EBX, 23, &[0x66, 0x0f, 0xae, 0x3e]),
     ("SHA: SHA1NEXTE", 7, EBX, 29, &[0x0f, 0x38, 0xc8, 0xc1]),
     ("GFNI: GF2P8MULB", 7, ECX, 8, &[0x66, 0x0f, 0x38, 0xcf, 0xc1]),
+    ("VAES: VAESENC", 7, ECX, 9, &[0xc4, 0xe2, 0x75, 0xdc, 0xc2]),
+    ("VPCLMULQDQ", 7, ECX, 10, &[0xc4, 0xe3, 0x75, 0x44, 0xc2, 0]),
     ("RDPID", 7, ECX, 22, &[0xf3, 0x0f, 0xc7, 0xf8]),
     ("SERIALIZE", 7, EDX, 14, &[0x0f, 0x01, 0xe8]),
     ("LAHF", 0x8000_0001, ECX, 0, &[0x9f]),
@@ -94,8 +99,9 @@ fn an_instruction_is_there_exactly_if_its_flag_is_set() {
             }
             let advertised = cpuid(model, leaf, 0)[register] >> bit & 1 != 0;
             let raised = raises(model, code, |cpu| {
-                // FSGSBASE, and zero for the type.
-                cpu.cr4 |= if model == CpuModel::V3 { 1 << 16 } else { 0 };
+                // FSGSBASE, OSXSAVE and AVX's state, and zero for the type.
+                cpu.cr4 |= if model == CpuModel::V3 { 1 << 16 | 1 << 18 } else { 0 };
+                cpu.xcr0 = 7;
                 cpu.gpr[5] = 0;
             });
             assert_eq!(raised, (!advertised).then_some(UD), "{model}: {name}");

@@ -80,7 +80,7 @@ pub(super) fn needs(i: &Instruction) -> Option<FeatureSet> {
 
 #[cfg(test)]
 mod tests {
-    use iced_x86::Code;
+    use iced_x86::{Code, EncodingKind};
 
     use super::*;
     use crate::CpuModel;
@@ -115,9 +115,8 @@ mod tests {
         let name = format!("{code:?}");
         let old =
             ["Popw_CS", "Mov_r32_tr", "Mov_tr_r32", "Cmpxchg486_rm8_r8", "Cmpxchg486_rm16_r16", "Cmpxchg486_rm32_r32"];
-        name.starts_with("EVEX_")
+        !matches!(code.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
             || name.starts_with("VEX_KNC_")
-            || name.starts_with("XOP_")
             || old.contains(&name.as_str())
     }
 }
