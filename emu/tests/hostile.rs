@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use emu::{
-    ClockMode, CpuModel, CpuState, DirtySet, Door, Input, Machine, MachineConfig, Output, Position, Power, Query,
-    Segment, Stop, Table, Until,
+    ClockMode, ConsoleClient, CpuModel, CpuState, DirtySet, Door, Input, Machine, MachineConfig, Output, Position,
+    Power, Query, Segment, Stop, Table, Until,
 };
 
 /// Answers from the position alone; keeps what happens.
@@ -332,7 +332,7 @@ fn an_input_that_is_ignored_changes_nothing() {
     }
     assert_eq!(machine.state(), before);
     let mut state = before.clone();
-    state.clients.insert(9, u64::MAX);
+    state.clients.insert(9, ConsoleClient { seq: u64::MAX, turn: u64::MAX });
     machine.set_state(&state);
     machine.deliver(&Input::Console { client: 9, seq: 0, bytes: vec![1] });
     assert_eq!(machine.state(), state);

@@ -92,8 +92,26 @@ impl Guest {
 
     /// An interrupt gate to `HANDLER`.
     pub(crate) fn gate(&mut self, vector: u64, ist: u64) {
-        let low = HANDLER & 0xffff | 0x08 << 16 | ist << 32 | 0x8e << 40 | (HANDLER >> 16) << 48;
+        self.any_gate(vector, HANDLER, ist, 0x8e);
+    }
+
+    /// An interrupt gate to `handler`, for everyone.
+    pub(crate) fn gate_to(&mut self, vector: u64, handler: u64) {
+        self.any_gate(vector, handler, 0, 0xee);
+    }
+
+    fn any_gate(&mut self, vector: u64, handler: u64, ist: u64, kind: u64) {
+        let low = handler & 0xffff | 0x08 << 16 | ist << 32 | kind << 40 | (handler >> 16) << 48;
         self.words(IDT + 16 * vector, &[low, 0]);
+    }
+
+    /// The same machine, made anew from what is saved of it.
+    pub(crate) fn moved(&self) -> Machine {
+        let mut other = Machine::restore(*self.machine.config(), &self.machine.state()).unwrap();
+        for pfn in (0..self.machine.page_count()).filter(|&pfn| !self.machine.is_zero_page(pfn)) {
+            other.write_page(pfn, self.machine.page(pfn));
+        }
+        other
     }
 
     pub(crate) fn enter_ring3(&mut self) {
