@@ -69,11 +69,13 @@ impl Guest {
     }
 
     pub(crate) fn write(&mut self, at: u64, data: &[u8]) {
-        for (at, byte) in (at..).zip(data) {
-            let pfn = u32::try_from(at >> 12).unwrap();
-            let mut page = *self.machine.page(pfn);
-            page[(at & 0xfff) as usize] = *byte;
-            self.machine.write_page(pfn, &page);
+        let (pfn, start) = (u32::try_from(at >> 12).unwrap(), (at & 0xfff) as usize);
+        let (here, rest) = data.split_at(data.len().min(4096 - start));
+        let mut page = *self.machine.page(pfn);
+        page[start..start + here.len()].copy_from_slice(here);
+        self.machine.write_page(pfn, &page);
+        if !rest.is_empty() {
+            self.write(at + here.len() as u64, rest);
         }
     }
 
