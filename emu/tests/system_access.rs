@@ -1,5 +1,5 @@
-//! Who may do what to which page: every combination of the bits of a table entry, of the modes, and of the kind of access, against
-//! the rules of SDM Vol. 3A, 4.6 and 4.7, written down here once more.
+//! Who may do what to which page: every combination of the bits of a table entry, of the modes, and of the kind of access,
+//! against the rules of SDM Vol. 3A, 4.6 and 4.7, written down here once more.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test panics when it fails")]
 
