@@ -118,6 +118,7 @@ impl Cpu {
     pub(crate) fn port_read(&mut self, port: u16, size: u8) -> Result<u32, Trap> {
         let ports = (0..u16::from(size)).map(|i| port.wrapping_add(i));
         let now = if ports.clone().any(is_timed) { self.guest_time()? } else { 0 };
+        self.watch_port(port, size);
         let mut value = 0;
         for (i, port) in ports.enumerate() {
             value |= u32::from(self.port_read_byte(port, now)) << (8 * i);
@@ -141,6 +142,7 @@ impl Cpu {
     pub(crate) fn port_write(&mut self, port: u16, size: u8, value: u32) -> Result<(), Trap> {
         let ports = (0..u16::from(size)).map(|i| port.wrapping_add(i));
         let now = if ports.clone().any(is_timed) { self.guest_time()? } else { 0 };
+        self.watch_port(port, size);
         for (byte, port) in value.to_le_bytes().into_iter().zip(ports) {
             self.port_write_byte(port, byte, now);
         }

@@ -1,6 +1,7 @@
 //! Guest time: one number, nanoseconds since the machine was created. It never runs backwards.
 
 use crate::ClockMode;
+use crate::check::ensure;
 use crate::state::ClockState;
 
 /// Ticks of the TSC per second: a tick is a nanosecond.
@@ -37,6 +38,12 @@ impl ClockState {
         let wait = u128::from(ns.saturating_sub(self.base_ns)) << 32;
         let ran = wait.div_ceil(u128::from(self.rate));
         self.base_retired.saturating_add(u64::try_from(ran).unwrap_or(u64::MAX))
+    }
+
+    /// Checks that a machine that has retired so many instructions can have this clock.
+    pub(crate) fn check(&self, retired: u64) -> crate::check::Checked {
+        let known = (RATE_MIN..=RATE_MAX).contains(&self.rate);
+        ensure(known && self.base_retired <= retired && self.input_retired <= retired, "clock")
     }
 
     /// The answer to a query (host clock): guest time is now `ns`, or stays where it was.

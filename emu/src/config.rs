@@ -42,6 +42,8 @@ pub enum MachineError {
     HostMemory(u64, std::io::Error),
     /// A saved state of another version.
     StateVersion(u32),
+    /// A saved state that no machine can be in, and what is wrong with it.
+    State(&'static str),
 }
 
 impl std::fmt::Display for MachineError {
@@ -54,6 +56,7 @@ impl std::fmt::Display for MachineError {
                 MachineConfig::MEMORY_BYTES_MAX >> 20
             ),
             Self::HostMemory(bytes, e) => write!(f, "this host does not give {} MiB of guest memory: {e}", bytes >> 20),
+            Self::State(what) => write!(f, "saved machine state that cannot be: {what}"),
             Self::StateVersion(v) => {
                 write!(
                     f,

@@ -92,7 +92,7 @@ operations! {
     // System.
     Hlt: Hlt; Cli: Cli; Sti: Sti; In: In; Out: Out; Cpuid: Cpuid; Rdtsc: Rdtsc; Rdtscp: Rdtscp;
     Rdrand: Rdrand; Rdseed: Rdseed; Rdmsr: Rdmsr; Wrmsr: Wrmsr; Clts: Clts; Wbinvd: Wbinvd Invd; Invlpg: Invlpg;
-    Invpcid: Invpcid; Clac: Clac; Stac: Stac; Serialize: Serialize;
+    Invpcid: Invpcid; Clac: Clac; Stac: Stac; Serialize: Serialize; Rdpmc: Rdpmc;
     Lgdt: Lgdt; Lidt: Lidt; Sgdt: Sgdt; Sidt: Sidt; Lldt: Lldt; Sldt: Sldt; Ltr: Ltr; Str: Str; Smsw: Smsw; Lmsw: Lmsw;
     Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush Clflushopt;
     Rdpid: Rdpid; Rdfsbase: Rdfsbase; Rdgsbase: Rdgsbase; Wrfsbase: Wrfsbase; Wrgsbase: Wrgsbase;
@@ -587,6 +587,17 @@ fn may_fault(i: &Instruction) -> bool {
         || matches!(
             i.mnemonic(),
             Mnemonic::Cpuid
+                | Mnemonic::Sldt
+                | Mnemonic::Str
+                | Mnemonic::Smsw
+                | Mnemonic::Lar
+                | Mnemonic::Lsl
+                | Mnemonic::Verr
+                | Mnemonic::Verw
+                | Mnemonic::Clac
+                | Mnemonic::Stac
+                | Mnemonic::Serialize
+                | Mnemonic::Rdpmc
                 | Mnemonic::Rdtsc
                 | Mnemonic::Rdtscp
                 | Mnemonic::Rdrand

@@ -3,7 +3,7 @@
 //! | module | is |
 //! |---|---|
 //! | `machine` | the owner's view: run, deliver, save |
-//! | `event`, `position`, `config`, `state` | what crosses the border, as plain data |
+//! | `event`, `position`, `config`, `state`, `check` | what crosses the border, as plain data |
 //! | `engine`, `op`, `block`, `decode` | guest code as blocks of threaded ops |
 //! | `exec`, `alu`, `alu_bits`, `width` | what instructions do |
 //! | `lanes`, `fp`, `crypto` | the same for vectors, floating point and ciphers |
@@ -26,6 +26,7 @@ mod alu_bits;
 mod block;
 pub mod boot;
 mod bus;
+mod check;
 mod clock;
 mod config;
 mod cpu;
@@ -51,4 +52,6 @@ pub use event::{Control, Door, Input, Output, Power, Query, Stop, Until};
 pub use machine::Machine;
 pub use mem::{DirtySet, PAGE_BYTES};
 pub use position::Position;
-pub use state::{ClockState, CpuState, Fpu, MachineState, Msrs, Segment, Table, X80};
+pub use state::{
+    CONSOLE_CLIENTS_MAX, ClockState, ConsoleClient, CpuState, Fpu, MachineState, Msrs, Pmu, Segment, Shadow, Table, X80,
+};

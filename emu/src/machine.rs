@@ -1,5 +1,6 @@
 //! The machine: what its owner sees.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::ptr::NonNull;
 
@@ -10,11 +11,12 @@ use crate::cpu::fault::Trap;
 use crate::cpu::flags;
 use crate::cpu::model::FeatureSet;
 use crate::cpu::{Cpu, Exit};
+use crate::dev::uart::BACKLOG_MAX;
 use crate::dev::{Pic, Pit, Rtc, Uart};
 use crate::event::{Control, Door, Input, Power, Stop, Until};
 use crate::mem::{DirtySet, PAGE_BITS, PAGE_BYTES};
 use crate::op::NEVER;
-use crate::state::{ClockState, CpuState, MachineState};
+use crate::state::{CONSOLE_CLIENTS_MAX, ClockState, ConsoleClient, CpuState, MachineState, Shadow};
 use crate::{ClockMode, Position};
 
 /// REP iterations in one go, after which the run loop looks at its limit again.
@@ -150,7 +152,7 @@ impl Machine {
     /// Number of the last console input taken from `client`.
     #[must_use]
     pub fn console_seq(&self, client: u64) -> u64 {
-        self.cpu.clients.get(&client).copied().unwrap_or(0)
+        self.cpu.clients.get(&client).map_or(0, |client| client.seq)
     }
 
     /// Whether the CPU waits in HLT.
@@ -167,7 +169,8 @@ impl Machine {
         fresh
     }
 
-    /// Takes an input at the current position.
+    /// Takes an input at the current position. Console input that is not the client's next, or for which there is no room, is
+    /// not taken (`console_seq` stays).
     pub fn deliver(&mut self, input: &Input) {
         let cpu = &mut *self.cpu;
         match input {
@@ -177,9 +180,10 @@ impl Machine {
                 cpu.bus.advance(now);
             }
             Input::Console { client, seq, bytes } => {
-                let last = cpu.clients.get(client).copied().unwrap_or(0);
-                if last.checked_add(1) == Some(*seq) {
-                    cpu.clients.insert(*client, *seq);
+                let last = cpu.clients.get(client).map_or(0, |client| client.seq);
+                let room = BACKLOG_MAX.saturating_sub(cpu.bus.uart.backlog());
+                if last.checked_add(1) == Some(*seq) && bytes.len() <= room {
+                    note_client(&mut cpu.clients, *client, *seq);
                     cpu.bus.uart.receive(bytes);
                     cpu.bus.update_lines();
                 }
@@ -232,8 +236,13 @@ impl Machine {
             cpu.power(Power::Off { code: 0 });
             return ControlFlow::Continue(());
         }
+        // Before interrupts (SDM Vol. 3A, table 6-2).
+        if cpu.debug_trap_is_due() {
+            cpu.debug_trap();
+            return ControlFlow::Continue(());
+        }
         let interrupts_on = cpu.rflags & flags::IF != 0;
-        if cpu.bus.pic.pending() && interrupts_on && !cpu.shadow {
+        if cpu.bus.pic.pending() && interrupts_on && cpu.shadow == Shadow::None {
             cpu.take_interrupt();
             return ControlFlow::Continue(());
         }
@@ -268,10 +277,13 @@ impl Machine {
     /// Runs instructions up to the count `limit`.
     fn execute(&mut self, limit: u64, exact: bool, until: Until) -> ControlFlow<Stop> {
         let cpu = &mut *self.cpu;
-        // After one iteration of a REP the shadow of a STI is over, and an interrupt may come.
-        cpu.steps_limit = cpu.steps + if cpu.shadow { 1 } else { REP_ITERATIONS_MAX };
-        // Inside a REP, or with something else pending on the next instruction: that one alone.
-        if cpu.steps > 0 || cpu.retired >= limit || cpu.shadow || cpu.rflags & flags::TF != 0 {
+        // The shadow of a STI, a flag, or a breakpoint on the next instruction: that one alone.
+        let watched = cpu.rflags & (flags::TF | flags::RF) != 0 || cpu.has_breakpoints();
+        let alone = watched || cpu.shadow != Shadow::None;
+        // After one iteration of a REP the shadow is over, and an interrupt or a debug trap may come.
+        cpu.steps_limit = cpu.steps + if alone { 1 } else { REP_ITERATIONS_MAX };
+        // Likewise inside a REP.
+        if alone || cpu.steps > 0 || cpu.retired >= limit {
             if let Until::Exactly(p) = until
                 && p.retired == cpu.retired
             {
@@ -291,6 +303,16 @@ impl Machine {
             exit => stop_of(exit),
         }
     }
+}
+
+/// Console input number `seq` of a client has been taken.
+fn note_client(clients: &mut BTreeMap<u64, ConsoleClient>, client: u64, seq: u64) {
+    let turn = clients.values().map(|client| client.turn).max().map_or(0, |last| last.wrapping_add(1));
+    if clients.len() >= CONSOLE_CLIENTS_MAX && !clients.contains_key(&client) {
+        let silent = clients.iter().min_by_key(|(_, client)| client.turn).map(|(&id, _)| id);
+        silent.map(|id| clients.remove(&id));
+    }
+    clients.insert(client, ConsoleClient { seq, turn });
 }
 
 /// Whether `position` has come to the end of a run.
@@ -398,17 +420,15 @@ impl Machine {
     /// A machine in `state`, its RAM empty: `write_page` fills it.
     ///
     /// # Errors
-    /// As `new`, and a state of another version.
+    /// As `new`, and what [`MachineState::check`] finds.
     pub fn restore(config: MachineConfig, state: &MachineState) -> Result<Self, MachineError> {
-        if state.version != MachineState::VERSION {
-            return Err(MachineError::StateVersion(state.version));
-        }
+        state.check(&config)?;
         let mut machine = Self::new(config)?;
         machine.set_state(state);
         Ok(machine)
     }
 
-    /// Puts everything but RAM into `state`.
+    /// Puts everything but RAM into `state`, which the caller has checked or made.
     pub fn set_state(&mut self, state: &MachineState) {
         let cpu = &mut *self.cpu;
         (cpu.retired, cpu.steps) = (state.position.retired, state.position.steps);

@@ -109,8 +109,52 @@ pub struct CpuState {
     pub fpu: Fpu,
     /// In HLT.
     pub halted: bool,
-    /// Interrupts are held off for one instruction (after STI or a load of SS).
-    pub shadow: bool,
+    /// Performance counters.
+    pub pmu: Pmu,
+    /// What is held off for one instruction.
+    pub shadow: Shadow,
+    /// Debug exceptions of the instruction before, as bits of DR6: delivered before the next one.
+    pub debug_pending: u64,
+}
+
+/// General performance counters.
+pub(crate) const PMU_COUNTERS: usize = 2;
+
+/// Performance counters, as the MSRs that they are (SDM Vol. 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pmu {
+    /// IA32_PMCx.
+    pub counters: [u64; PMU_COUNTERS],
+    /// IA32_PERFEVTSELx.
+    pub select: [u64; PMU_COUNTERS],
+    /// IA32_FIXED_CTR0: instructions retired.
+    pub fixed: u64,
+    /// IA32_FIXED_CTR_CTRL.
+    pub fixed_ctrl: u64,
+    /// IA32_PERF_GLOBAL_CTRL.
+    pub global_ctrl: u64,
+    /// IA32_PERF_GLOBAL_STATUS.
+    pub global_status: u64,
+}
+
+impl Default for Pmu {
+    /// After power-on, the general counters are enabled globally.
+    fn default() -> Self {
+        let global_ctrl = (1 << PMU_COUNTERS) - 1;
+        Self { counters: [0; 2], select: [0; 2], fixed: 0, fixed_ctrl: 0, global_ctrl, global_status: 0 }
+    }
+}
+
+/// What is held off for one instruction, and since which one (SDM Vol. 3A, 6.8.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shadow {
+    /// Nothing.
+    #[default]
+    None,
+    /// Interrupts, after STI.
+    Sti,
+    /// Interrupts and debug exceptions, after a load of SS.
+    MovSs,
 }
 
 /// MSRs as the SDM names them (Vol. 4).
@@ -157,6 +201,18 @@ pub struct ClockState {
     pub input_retired: u64,
 }
 
+/// Console clients that are remembered. One that has been silent for longest makes room for a new one.
+pub const CONSOLE_CLIENTS_MAX: usize = 256;
+
+/// What is known of a client that types into the console.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleClient {
+    /// Number of its last input.
+    pub seq: u64,
+    /// Which console input of the machine that was.
+    pub turn: u64,
+}
+
 /// Everything of a machine but RAM and configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineState {
@@ -170,8 +226,8 @@ pub struct MachineState {
     pub outputs: u64,
     /// Console bytes sent.
     pub console_bytes: u64,
-    /// Last input number of each console client.
-    pub clients: BTreeMap<u64, u64>,
+    /// Console clients, at most [`CONSOLE_CLIENTS_MAX`] of them.
+    pub clients: BTreeMap<u64, ConsoleClient>,
     /// The operator's request to switch off, taken before the next instruction.
     pub switch_off: bool,
     /// Off, and why.

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use emu::{
-    ClockMode, CpuModel, CpuState, DirtySet, Door, Input, Machine, MachineConfig, Output, Position, Power, Query,
-    Segment, Stop, Table, Until,
+    ClockMode, ConsoleClient, CpuModel, CpuState, DirtySet, Door, Input, Machine, MachineConfig, Output, Position,
+    Power, Query, Segment, Stop, Table, Until,
 };
 
 /// Answers from the position alone; keeps what happens.
@@ -332,7 +332,7 @@ fn an_input_that_is_ignored_changes_nothing() {
     }
     assert_eq!(machine.state(), before);
     let mut state = before.clone();
-    state.clients.insert(9, u64::MAX);
+    state.clients.insert(9, ConsoleClient { seq: u64::MAX, turn: u64::MAX });
     machine.set_state(&state);
     machine.deliver(&Input::Console { client: 9, seq: 0, bytes: vec![1] });
     assert_eq!(machine.state(), state);
@@ -502,6 +502,18 @@ const SNIPPETS: &[(&[u8], usize)] = &[
     (&[0x0f, 0x05], 0),
     (&[0x48, 0x0f, 0x07], 0),
     (&[0x0f, 0xae, 0x07], 0),
+    // Debug registers, DR7 with bits of RAX; CR3 of either root; AC, counters, CR4.
+    (&[0x0f, 0x23, 0xc7], 0),
+    (&[0x0f, 0x23, 0xce], 0),
+    (&[0x0f, 0x23, 0xd4], 0),
+    (&[0x0f, 0x23, 0xf8], 0),
+    (&[0x0f, 0x21, 0xf0], 0),
+    (&[0xb8, 0x00, 0x10, 0, 0, 0x0f, 0x22, 0xd8], 0),
+    (&[0xb8, 0x00, 0x80, 0, 0, 0x0f, 0x22, 0xd8], 0),
+    (&[0x0f, 0x01, 0xcb], 0),
+    (&[0x0f, 0x01, 0xca], 0),
+    (&[0x0f, 0x33], 0),
+    (&[0x0f, 0x20, 0xe0, 0x0f, 0xba, 0xf8, 0x15, 0x0f, 0x22, 0xe0], 0),
     (&[0xb9, 0x20, 0, 0, 0], 0),
     (&[0xf2, 0xf3, 0x66], 0),
     (&[0x90], 0),
@@ -547,7 +559,19 @@ fn random_guest(dice: &mut Dice) -> Guest {
         let vector = dice.one_of(&[0, 1, 6, 13, 14, 8, 0x20, 0x21, 0x24, 3]);
         guest.gate(vector, CODE + dice.below(0x3000), dice.below(2));
     }
+    // A second root, at 0x8000: what it shares with the first one, and a window that it sees elsewhere.
+    guest.words(0x8000, &[0x9007]);
+    guest.words(0x9000, &[0xa007]);
+    guest.words(0xa000, &[PT | 7, 0x87, dice.one_of(&[0x4000_0087, PT | 7])]);
     let cpu = &mut guest.cpu;
+    if dice.below(3) == 0 {
+        cpu.dr = [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400 | dice.roll() & 0xffff_00ff];
+        (0..4).for_each(|n| cpu.dr[n] = dice.one_of(TARGETS).wrapping_add(dice.below(16)));
+        cpu.cr4 |= dice.below(2) << 3;
+    }
+    cpu.cr4 |= dice.one_of(&[0, 0, 1 << 21, 1 << 8]);
+    cpu.pmu.fixed_ctrl = dice.below(4);
+    (cpu.pmu.global_ctrl, cpu.pmu.select) = (1 << 32 | dice.below(4), [0x0041_00c0, 0x0042_00c0]);
     for register in &mut cpu.gpr {
         *register =
             if dice.below(4) == 0 { dice.below(300) } else { dice.one_of(TARGETS).wrapping_add(dice.below(20)) };
@@ -558,7 +582,7 @@ fn random_guest(dice: &mut Dice) -> Guest {
     cpu.gpr[2] = dice.one_of(&[0x21, 0x20, 0x40, 0x43, 0x70, 0x71, 0x3f8, 0x3f9, 0x3fc, 0x61, 0x4ff]);
     cpu.gpr[1] = dice.below(200);
     cpu.rip = CODE + dice.below(0x1100);
-    cpu.rflags = 2 | dice.roll() & 0x0004_0fd5 | if dice.below(8) == 0 { 0x100 } else { 0 };
+    cpu.rflags = 2 | dice.roll() & 0x0004_0fd5 | dice.one_of(&[0, 0, 0, 0, 0, 0x100, 1 << 16]);
     if dice.below(3) == 0 {
         cpu.seg[1] = Segment { selector: 0x23, base: 0, limit: u32::MAX, rights: 0xa0fb };
         cpu.seg[2] = Segment { selector: 0x1b, base: 0, limit: u32::MAX, rights: 0xc0f3 };

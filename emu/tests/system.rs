@@ -119,9 +119,9 @@ fn a_delivery_that_cannot_push_changes_nothing_but_the_fault() {
 fn sti_holds_interrupts_off_for_one_instruction() {
     let mut guest = Guest::new(&[0xfb, 0x90, 0xfb, 0x90]); // sti; nop; sti; nop
     guest.start();
-    assert!(guest.to(1, 0).shadow);
-    assert!(!guest.to(2, 0).shadow);
-    assert!(!guest.to(3, 0).shadow, "it was on already");
+    assert!(guest.to(1, 0).shadow == emu::Shadow::Sti);
+    assert!(guest.to(2, 0).shadow == emu::Shadow::None);
+    assert!(guest.to(3, 0).shadow == emu::Shadow::None, "it was on already");
 }
 
 #[test]

@@ -44,6 +44,7 @@ fn leaf(number: u32, sub: u32, features: FeatureSet) -> [u32; 4] {
         2 => [0x00ff_0001, 0, 0, 0],
         4 => caches(sub),
         7 if sub == 0 => [0, flags(Ebx), flags(Ecx), flags(Edx)],
+        0xa => super::pmu::LEAF,
         0xb => [0, 0, sub & 0xff, 0],
         0xd if features.has(Feature::XSAVE) => xsave(sub, flags(Eax)),
         0x15 => [1, TSC_PER_CRYSTAL, CRYSTAL_HZ, 0],

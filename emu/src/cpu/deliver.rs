@@ -6,6 +6,7 @@ use super::flags;
 use super::regs::{CS, RSP, SS};
 use super::segments::{self, Descriptor, is_null, null_stack, rights};
 use crate::mem::{PAGE_MASK, is_canonical};
+use crate::state::Shadow;
 
 /// A fault while delivering #DF: the machine shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +100,8 @@ impl Cpu {
         if !is_canonical(gate.offset) {
             return Err(Fault::gp(ext).into());
         }
-        let resume =
-            source == Source::Exception && vector != vector::DB || source == Source::External && self.steps > 0;
+        // A #DB, and an interrupt in the middle of a REP, push it as it is (SDM Vol. 3B, 17.3.1.1).
+        let resume = source == Source::Exception && vector != vector::DB;
         let pushed = self.rflags_all() | if resume { flags::RF } else { 0 };
         let selector = |segment: usize, cpu: &Self| u64::from(cpu.seg[segment].selector);
         let frame =
@@ -119,7 +120,9 @@ impl Cpu {
         if vector == vector::DB {
             self.dr[7] &= !super::regs::dr7::GD;
         }
-        (self.halted, self.shadow) = (false, false);
+        (self.halted, self.shadow) = (false, Shadow::None);
+        // INT n is stepped over.
+        self.stepping = false;
         self.mode_changed();
         Ok(())
     }

@@ -93,13 +93,12 @@ impl Cpu {
         Ok(())
     }
 
-    /// RFLAGS after IRET with this image: what may change depends on CPL and IOPL. RF would only live until the next
-    /// instruction has begun, so it stays 0.
+    /// RFLAGS after IRET with this image: what may change depends on CPL and IOPL.
     fn returned_flags(&self, image: u64, bytes: u8) -> u64 {
         let old = self.rflags_all();
         let mut may = flags::ARITH | flags::TF | flags::DF | flags::NT;
         if bytes > 2 {
-            may |= flags::AC | flags::ID;
+            may |= flags::AC | flags::ID | flags::RF;
         }
         if u64::from(self.cpl()) <= (old & flags::IOPL) >> 12 {
             may |= flags::IF;
@@ -107,7 +106,7 @@ impl Cpu {
         if self.cpl() == 0 {
             may |= flags::IOPL;
         }
-        (old & !may | image & may) & !flags::RF
+        old & !may | image & may
     }
 
     /// RET far with operands of `bytes`, dropping `drop` bytes of parameters.

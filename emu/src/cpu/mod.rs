@@ -1,6 +1,7 @@
 //! The CPU: registers, modes, and what the engine keeps close to them.
 
 mod cpuid;
+mod debug;
 pub(crate) mod deliver;
 mod far;
 pub(crate) mod fault;
@@ -8,6 +9,7 @@ pub(crate) mod flags;
 pub(crate) mod fpu;
 pub(crate) mod model;
 mod msr;
+pub(crate) mod pmu;
 pub(crate) mod regs;
 mod run;
 pub(crate) mod segments;
@@ -20,10 +22,11 @@ use crate::bus::Bus;
 use crate::event::Door;
 use crate::mem::{Mem, Parts, Spaces, Tlb};
 use crate::op::{Header, Links, Op};
-use crate::state::{Fpu, Msrs, Segment, Table};
+use crate::state::{ConsoleClient, Fpu, Msrs, Pmu, Segment, Shadow, Table};
 use fault::Trap;
 use flags::Lazy;
 use model::FeatureSet;
+pub(crate) use msr::is_pat;
 
 /// Byte offsets into `Cpu` of what ops name as 64-bit registers.
 pub(crate) mod offset {
@@ -109,8 +112,16 @@ pub(crate) struct Cpu {
     pub(crate) xcr0: u64,
     pub(crate) dr: [u64; 8],
     pub(crate) msr: Msrs,
+    pub(crate) pmu: Pmu,
+    /// What the counters have counted: up to this, in ring 0 or not.
+    pub(crate) counted: u64,
+    pub(crate) counted_ring0: bool,
     pub(crate) halted: bool,
-    pub(crate) shadow: bool,
+    pub(crate) shadow: Shadow,
+    /// Debug exceptions of the instruction before, as bits of DR6.
+    pub(crate) debug_pending: u64,
+    /// The instruction in progress began with TF set.
+    pub(crate) stepping: bool,
 
     pub(crate) exit: Exit,
     /// `retired == limit - budget` between blocks.
@@ -128,8 +139,8 @@ pub(crate) struct Cpu {
     pub(crate) single: bool,
     /// The operator asked to switch off.
     pub(crate) switch_off: bool,
-    /// Last console input of each client.
-    pub(crate) clients: BTreeMap<u64, u64>,
+    /// Console clients.
+    pub(crate) clients: BTreeMap<u64, ConsoleClient>,
     /// Unimplemented instructions already reported.
     pub(crate) told: BTreeSet<String>,
     #[cfg(not(threaded))]

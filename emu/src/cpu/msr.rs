@@ -14,6 +14,7 @@ const SYSENTER_CS: u32 = 0x174;
 const SYSENTER_ESP: u32 = 0x175;
 const SYSENTER_EIP: u32 = 0x176;
 const MISC_ENABLE: u32 = 0x1a0;
+const DEBUGCTL: u32 = 0x1d9;
 const PAT: u32 = 0x277;
 const XSS: u32 = 0xda0;
 const EFER: u32 = 0xc000_0080;
@@ -26,8 +27,15 @@ const GS_BASE: u32 = 0xc000_0101;
 const KERNEL_GS_BASE: u32 = 0xc000_0102;
 const TSC_AUX: u32 = 0xc000_0103;
 
-/// IA32_MISC_ENABLE as it always reads: fast strings.
-const MISC_ENABLE_VALUE: u64 = 1;
+/// IA32_MISC_ENABLE as it always reads: fast strings, performance counters; no branch trace, no PEBS.
+const MISC_ENABLE_VALUE: u64 = 1 | 1 << 7 | 1 << 11 | 1 << 12;
+/// IA32_DEBUGCTL: LBR and BTF.
+const DEBUGCTL_IGNORED: u64 = 3;
+
+/// Whether IA32_PAT can have a value.
+pub(crate) fn is_pat(value: u64) -> bool {
+    value.to_le_bytes().iter().all(|t| matches!(t, 0 | 1 | 4..=7))
+}
 
 fn canonical(value: u64) -> Result<u64, Trap> {
     if is_canonical(value) { Ok(value) } else { Err(Fault::GP0.into()) }
@@ -51,6 +59,7 @@ impl Cpu {
             TSC_ADJUST => msr.tsc_adjust,
             PLATFORM_ID | BIOS_SIGN_ID | MTRRCAP | XSS => 0,
             MISC_ENABLE => MISC_ENABLE_VALUE,
+            DEBUGCTL => 0,
             SYSENTER_CS => msr.sysenter_cs,
             SYSENTER_ESP => msr.sysenter_esp,
             SYSENTER_EIP => msr.sysenter_eip,
@@ -64,7 +73,7 @@ impl Cpu {
             GS_BASE => self.seg[GS].base,
             KERNEL_GS_BASE => msr.kernel_gs_base,
             TSC_AUX => msr.tsc_aux.into(),
-            _ => return Err(Fault::GP0.into()),
+            _ => return self.read_pmu(number),
         })
     }
 
@@ -76,10 +85,13 @@ impl Cpu {
             BIOS_SIGN_ID | MISC_ENABLE => {}
             // There are no supervisor state components.
             XSS if value == 0 => {}
+            // Branches are neither recorded nor stepped over.
+            DEBUGCTL if value & !DEBUGCTL_IGNORED == 0 => {}
+            PAT if !is_pat(value) => return Err(Fault::GP0.into()),
             SYSENTER_CS => self.msr.sysenter_cs = value,
             SYSENTER_ESP => self.msr.sysenter_esp = canonical(value)?,
             SYSENTER_EIP => self.msr.sysenter_eip = canonical(value)?,
-            PAT if value.to_le_bytes().iter().all(|t| matches!(t, 0 | 1 | 4..=7)) => self.msr.pat = value,
+            PAT => self.msr.pat = value,
             EFER => self.write_efer(value)?,
             STAR => self.msr.star = value,
             LSTAR => self.msr.lstar = canonical(value)?,
@@ -89,7 +101,7 @@ impl Cpu {
             GS_BASE => self.seg[GS].base = canonical(value)?,
             KERNEL_GS_BASE => self.msr.kernel_gs_base = canonical(value)?,
             TSC_AUX => self.msr.tsc_aux = low32(value)?,
-            _ => return Err(Fault::GP0.into()),
+            _ => return self.write_pmu(number, value),
         }
         Ok(())
     }

@@ -88,6 +88,10 @@ pub(crate) mod efer {
 
 /// DR6.
 pub(crate) mod dr6 {
+    /// Breakpoints that were hit.
+    pub(crate) const HITS: u64 = 0xf;
+    /// Single-step.
+    pub(crate) const BS: u64 = 1 << 14;
     /// An access to a debug register was caught by DR7.GD.
     pub(crate) const BD: u64 = 1 << 13;
     /// Bits that read as one.
@@ -98,6 +102,8 @@ pub(crate) mod dr6 {
 
 /// DR7.
 pub(crate) mod dr7 {
+    /// Breakpoints that are enabled, locally or globally.
+    pub(crate) const ENABLED: u64 = 0xff;
     /// General detect: the next access to a debug register is #DB.
     pub(crate) const GD: u64 = 1 << 13;
     /// Bits that read as one.

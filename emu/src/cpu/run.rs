@@ -5,7 +5,7 @@ use std::io;
 use super::fault::{Fault, Trap};
 use super::flags::{self, Lazy};
 use super::model::FeatureSet;
-use super::regs::{cr0, cr4, efer};
+use super::regs::{cr0, cr4, dr6, efer};
 use super::{Cpu, Exit, RETURNS, Return};
 use crate::block::Cache;
 use crate::boot::{hand_off, linux};
@@ -13,7 +13,7 @@ use crate::bus::Bus;
 use crate::engine::run_chain;
 use crate::event::Power;
 use crate::mem::{Half, Mem, PAGE_MASK, Parts, Spaces, Tlb};
-use crate::state::{CpuState, Fpu, Msrs, Segment, Table};
+use crate::state::{CpuState, Fpu, Msrs, Pmu, Segment, Shadow, Table};
 
 impl Cpu {
     /// A CPU with `memory_bytes` of RAM, in 64-bit mode with everything else zero.
@@ -48,8 +48,13 @@ impl Cpu {
             xcr0: 0,
             dr: [0; 8],
             msr: Msrs::default(),
+            pmu: Pmu::default(),
+            counted: 0,
+            counted_ring0: true,
             halted: false,
-            shadow: false,
+            shadow: Shadow::None,
+            debug_pending: 0,
+            stepping: false,
             exit: Exit::None,
             limit: 0,
             retired: 0,
@@ -92,28 +97,44 @@ impl Cpu {
         }
         self.limit = self.retired + budget;
         self.exit = Exit::None;
+        let pending = self.debug_pending;
+        self.begin_counting();
         let cpu: *mut Self = self;
         // SAFETY: the block is live and fits the budget; handlers reach the CPU through this pointer only.
         let left = unsafe { run_chain(cpu, header, budget as i64) };
         self.retired = self.limit.wrapping_sub(left as u64);
+        self.count_retired();
+        if matches!(self.exit, Exit::Trap(Trap::Fault(_) | Trap::Starved)) {
+            // An instruction that is not done has hit no data breakpoint.
+            self.debug_pending = pending;
+        }
         self.handle(self.exit)
     }
 
     /// Runs the next instruction alone, all its flags live.
     pub(crate) fn run_single(&mut self) -> Exit {
+        if let Some(fault) = self.code_breakpoint(self.shadow) {
+            self.fault(fault);
+            self.steps += 1;
+            return Exit::None;
+        }
         let (before, shadow) = (self.retired, std::mem::take(&mut self.shadow));
-        let step = self.rflags & flags::TF != 0;
+        let resume = self.rflags & flags::RF;
+        self.rflags &= !flags::RF;
+        self.stepping = self.rflags & flags::TF != 0;
         self.single = true;
         let exit = self.run_blocks(1);
         self.single = false;
         if exit == Exit::Trap(Trap::Starved) {
-            self.shadow = shadow; // it has not begun
+            // It has not begun.
+            self.shadow = shadow;
+            self.rflags |= resume;
+        }
+        if self.stepping && (self.retired > before || exit == Exit::Rep) {
+            self.debug_pending |= dr6::BS;
         }
         if self.retired > before {
             self.steps = 0;
-            if step {
-                self.single_step_trap();
-            }
         }
         exit
     }
@@ -126,23 +147,20 @@ impl Cpu {
                 self.steps += 1;
             }
             // The string instruction stays where it is.
-            Exit::Trap(Trap::Rep) => return Exit::Rep,
+            Exit::Trap(Trap::Rep) => {
+                // Breakpoints on it have had their turn, and an interrupt comes in the middle of it.
+                self.rflags |= flags::RF;
+                return Exit::Rep;
+            }
             _ => {}
         }
         exit
     }
 
-    fn fault(&mut self, fault: Fault) {
+    pub(super) fn fault(&mut self, fault: Fault) {
         if self.deliver_fault(fault).is_err() {
             self.power(Power::TripleFault);
         }
-    }
-
-    /// #DB after an instruction that began with TF set (SDM Vol. 3B, 17.3.1.4).
-    fn single_step_trap(&mut self) {
-        self.dr[6] |= 1 << 14;
-        self.fault(Fault::DB);
-        self.steps += 1;
     }
 
     /// Takes the interrupt that the controller offers.
@@ -232,8 +250,10 @@ impl Cpu {
             ymm_high: self.ymm.map(|[_, high]| high),
             mxcsr: self.mxcsr,
             fpu: self.fpu,
+            pmu: self.pmu,
             halted: self.halted,
             shadow: self.shadow,
+            debug_pending: self.debug_pending,
         }
     }
 
@@ -251,7 +271,8 @@ impl Cpu {
         self.ymm = std::array::from_fn(|n| [state.xmm[n], state.ymm_high[n]]);
         self.mxcsr = state.mxcsr;
         self.fpu = state.fpu;
-        (self.halted, self.shadow) = (state.halted, state.shadow);
+        self.pmu = state.pmu;
+        (self.halted, self.shadow, self.debug_pending) = (state.halted, state.shadow, state.debug_pending);
         self.set_rflags_all(state.rflags);
         self.flush_tlb();
         self.forget_returns();

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::{Checked, ensure};
+
 const CASCADE: u8 = 2;
 const SPURIOUS: u8 = 7;
 
@@ -252,6 +254,13 @@ impl Pic {
     /// The pair with the vectors that PC firmware gives it (0x08 and 0x70), everything masked.
     pub fn new() -> Self {
         Pic { master: Chip::new(0x08), slave: Chip::new(0x70) }
+    }
+
+    /// Checks that the pair can be in this state.
+    pub(crate) fn check(&self) -> Checked {
+        let possible = |chip: &Chip| chip.lowest <= 7 && chip.vector_base & 7 == 0;
+        let elcr = [self.master.elcr & !ELCR_WRITABLE[0], self.slave.elcr & !ELCR_WRITABLE[1]];
+        ensure(possible(&self.master) && possible(&self.slave) && elcr == [0, 0], "PIC")
     }
 
     /// Reads port 0x20, 0x21, 0xa0, 0xa1, 0x4d0 or 0x4d1; all ones elsewhere.

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::{Checked, ensure};
+
 /// Frequency of the clock input of the counters.
 pub const HZ: u64 = 1_193_182;
 
@@ -12,6 +14,11 @@ const NS_PER_S: u64 = 1_000_000_000;
 
 /// The refresh bit of port 0x61 toggles every 18 ticks (15.09 us), as counter 1 makes it do on a PC.
 const REFRESH_TICKS: i64 = 18;
+
+/// A counter has 16 bits.
+const COUNT_MAX: i64 = 65536;
+/// The last tick that guest time can reach.
+const TICK_MAX: i64 = ((u64::MAX / NS_PER_S + 1) * HZ) as i64;
 
 /// Ticks that have begun at `ns`. At most 2.3e16.
 fn tick_at(ns: u64) -> i64 {
@@ -72,6 +79,19 @@ impl Counter {
             latched_count: None,
             latched_status: None,
         }
+    }
+
+    /// Checks that a counter can be in this state, whose timer has come to `now`.
+    fn check(&self, now: i64) -> Checked {
+        let ticks = -COUNT_MAX..=now.saturating_add(COUNT_MAX);
+        let run = match self.run {
+            Run::Idle => true,
+            Run::Held { ticks } => (0..=now.saturating_add(COUNT_MAX)).contains(&ticks),
+            Run::Since { tick } => ticks.contains(&tick),
+        };
+        let switch = self.switch_tick.is_none_or(|tick| ticks.contains(&tick));
+        let counts = self.reload <= 65536 && (1..=65536).contains(&self.count);
+        ensure(run && switch && counts && self.mode <= 5 && (1..=3).contains(&self.access), "PIT")
     }
 
     /// Control word: mode, BCD and access; everything else starts afresh.
@@ -328,6 +348,12 @@ impl Pit {
         let mut counters = [Counter::new(), Counter::new(), Counter::new()];
         counters[2].gate = false;
         Pit { counters, tick: 0, rose: false, control_b: 0 }
+    }
+
+    /// Checks that a timer can be in this state.
+    pub(crate) fn check(&self) -> Checked {
+        ensure((0..=TICK_MAX).contains(&self.tick) && self.control_b <= 0xf, "PIT")?;
+        self.counters.iter().try_for_each(|counter| counter.check(self.tick))
     }
 
     /// Reads port 0x40-0x43 or 0x61 at guest time `now_ns`; all ones elsewhere.

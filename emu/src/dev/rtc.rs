@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::{Checked, ensure};
+
 const NS_PER_S: u64 = 1_000_000_000;
 const S_PER_DAY: i64 = 86_400;
 const CRYSTAL_HZ: u64 = 32_768;
@@ -50,6 +52,9 @@ const HOUR_PM: u8 = 0x80;
 /// An alarm register with both upper bits set matches everything.
 const ALARM_ANY: u8 = 0xc0;
 
+/// Seconds that no setting of the registers reaches.
+const OFFSET_MAX: u64 = 1 << 41;
+
 /// 9999-12-31 23:59:59, the last second that the registers can show.
 const LAST_SECOND: i64 = 253_402_300_799;
 
@@ -77,6 +82,12 @@ impl Rtc {
         *rtc.cell(REG_A) = 0x26;
         *rtc.cell(REG_B) = B_24_HOURS;
         rtc
+    }
+
+    /// Checks that a clock can be in this state.
+    pub(crate) fn check(&self) -> Checked {
+        let times = self.offset_s.unsigned_abs() <= OFFSET_MAX && self.phase_ns < NS_PER_S;
+        ensure(times && self.index <= 0x7f, "RTC")
     }
 
     /// Reads port 0x70 (write-only: all ones) or 0x71 at guest time `now_ns`.

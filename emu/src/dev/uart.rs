@@ -1,13 +1,17 @@
 //! 16550A UART (National Semiconductor PC16550D data sheet), wired as COM1 of a PC.
 //!
-//! Transmission takes no time. Reception is paced by the guest: bytes from the host wait in an unbounded queue whose
+//! Transmission takes no time. Reception is paced by the guest: bytes from the host wait in a long queue whose
 //! first 16 (or one, with FIFOs off) are what the guest sees in the receiver, so that nothing is ever overrun.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::{Checked, ensure};
+
 const FIFO_BYTES: usize = 16;
+/// Bytes from the host that can wait: far more than anyone types before the guest reads.
+pub const BACKLOG_MAX: usize = 1 << 16;
 
 // Interrupt enable (IER).
 const IER_RECEIVED: u8 = 0x01;
@@ -95,6 +99,13 @@ impl Uart {
             received: VecDeque::new(),
             looped: VecDeque::new(),
         }
+    }
+
+    /// Checks that a UART can be in this state.
+    pub(crate) fn check(&self) -> Checked {
+        let registers =
+            self.ier <= IER_MASK && self.mcr <= MCR_MASK && self.fcr & !FCR_KEPT == 0 && self.msr_deltas <= 0xf;
+        ensure(registers && self.looped.len() <= FIFO_BYTES, "UART")
     }
 
     /// Reads register `reg` (0..=7).

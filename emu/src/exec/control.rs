@@ -139,6 +139,7 @@ fn debug_register(cpu: &mut Cpu, number: u8) -> Result<usize, Trap> {
     privileged(cpu)?;
     if cpu.dr[7] & dr7::GD != 0 {
         cpu.dr[6] |= dr6::BD;
+        cpu.rflags |= flags::RF; // a fault that is meant to be resumed behind
         return Err(Fault::DB.into());
     }
     Ok(if matches!(number, 4 | 5) { number + 2 } else { number }.into())
@@ -150,7 +151,6 @@ fn mov_from_debug(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     Ok(())
 }
 
-/// Breakpoints are stored, but never hit (docs/deviations.md).
 fn mov_to_debug(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let n = debug_register(cpu, op.dst)?;
     let value = cpu.register(op.src, 8);
@@ -159,14 +159,10 @@ fn mov_to_debug(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     }
     cpu.dr[n] = match n {
         6 => value & dr6::KNOWN | dr6::ONES,
-        7 => {
-            if value & 0xff != 0 {
-                cpu.note_unimplemented("hardware breakpoints");
-            }
-            value & dr7::KNOWN | dr7::ONES
-        }
+        7 => value & dr7::KNOWN | dr7::ONES,
         _ => value,
     };
+    cpu.mode_changed();
     Ok(())
 }
 

@@ -209,10 +209,8 @@ impl Cpu {
 
     /// Sets all of RFLAGS. Block chains must be left afterwards: IF and AC change what the run loop does.
     pub(crate) fn set_rflags_all(&mut self, value: u64) {
-        const KNOWN: u64 =
-            flags::TF | flags::IF | flags::DF | flags::IOPL | flags::NT | flags::RF | flags::AC | flags::ID;
         self.flags = Lazy::explicit(value & flags::ARITH);
-        self.rflags = value & KNOWN;
+        self.rflags = value & flags::KNOWN & !(flags::ARITH | flags::FIXED);
         self.mode_changed();
     }
 }

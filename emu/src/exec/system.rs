@@ -16,7 +16,7 @@ use crate::engine::slow_handler;
 use crate::event::Query;
 use crate::mem::is_canonical;
 use crate::op::{Handler, Op, access};
-use crate::state::{Segment, Table};
+use crate::state::{Segment, Shadow, Table};
 
 /// `Op::scale` of IN and OUT with the port in `Op::imm`, not DX.
 const PORT_IMM: u8 = 1;
@@ -43,6 +43,7 @@ pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
         O::Cpuid => slow_handler!(cpuid),
         O::Rdtsc => slow_handler!(rdtsc),
         O::Rdtscp => slow_handler!(rdtscp),
+        O::Rdpmc => slow_handler!(rdpmc),
         O::Rdrand | O::Rdseed => slow_handler!(random),
         O::Rdmsr => slow_handler!(rdmsr),
         O::Wrmsr => slow_handler!(wrmsr),
@@ -201,7 +202,9 @@ impl Cpu {
 fn mov_to_segment(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let selector = read(cpu, op, op.src, 2)? as u16;
     cpu.load_segment(op.dst.into(), selector)?;
-    cpu.shadow |= usize::from(op.dst) == SS;
+    if usize::from(op.dst) == SS {
+        cpu.shadow = Shadow::MovSs;
+    }
     Ok(())
 }
 
@@ -288,6 +291,8 @@ fn syscall(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
     cpu.rip = cpu.msr.lstar;
     enter_flat(cpu, (cpu.msr.star >> 32) as u16 & !3, 8, 0);
     cpu.set_rflags_all(image & !cpu.msr.fmask);
+    // Single-stepping goes on in the handler only if the mask lets it.
+    cpu.stepping &= cpu.rflags & flags::TF != 0;
     Ok(())
 }
 
@@ -356,7 +361,9 @@ fn sti(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
     if !cpu.io_privileged() {
         return Err(Fault::GP0.into());
     }
-    cpu.shadow |= cpu.rflags & flags::IF == 0;
+    if cpu.rflags & flags::IF == 0 {
+        cpu.shadow = Shadow::Sti;
+    }
     cpu.rflags |= flags::IF;
     Ok(())
 }
@@ -389,6 +396,12 @@ fn rdtsc(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
 fn rdtscp(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     rdtsc(cpu, op)?;
     cpu.gpr[RCX] = cpu.msr.tsc_aux.into();
+    Ok(())
+}
+
+fn rdpmc(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
+    let value = cpu.read_counter(cpu.gpr[RCX] as u32)?;
+    set_pair(cpu, value);
     Ok(())
 }
 

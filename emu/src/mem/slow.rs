@@ -113,6 +113,7 @@ impl Cpu {
                 return Prepared::Leave;
             }
         };
+        self.watch_memory(addr, size, kind);
         let (phys, _) = parts.first;
         if parts.second.1 == 0 && !self.checked() && self.mem.is_ram(phys, size) {
             let watched = kind == Access::Write && self.mem.is_watched(phys);
@@ -166,7 +167,7 @@ impl Cpu {
 
     /// Whether every access must be looked at: then the TLB in use is never filled.
     pub(crate) fn checked(&self) -> bool {
-        self.aligned()
+        self.aligned() || self.has_breakpoints()
     }
 
     /// Whether alignment is checked.
@@ -263,6 +264,7 @@ impl Cpu {
 
     fn read_by(&mut self, by: Privilege, addr: u64, out: &mut [u8]) -> Result<(), Trap> {
         let parts = self.locate(addr, out.len() as u64, Access::Read, by, false)?;
+        self.watch_memory(addr, out.len() as u64, Access::Read);
         let (head, tail) = out.split_at_mut(parts.first.1);
         self.read_phys(parts.first.0, head);
         self.read_phys(parts.second.0, tail);
@@ -276,6 +278,7 @@ impl Cpu {
 
     fn write_by(&mut self, by: Privilege, addr: u64, data: &[u8]) -> Result<(), Trap> {
         let parts = self.locate(addr, data.len() as u64, Access::Write, by, false)?;
+        self.watch_memory(addr, data.len() as u64, Access::Write);
         let (head, tail) = data.split_at(parts.first.1);
         self.write_phys(parts.first.0, head);
         self.write_phys(parts.second.0, tail);

@@ -69,11 +69,13 @@ impl Guest {
     }
 
     pub(crate) fn write(&mut self, at: u64, data: &[u8]) {
-        for (at, byte) in (at..).zip(data) {
-            let pfn = u32::try_from(at >> 12).unwrap();
-            let mut page = *self.machine.page(pfn);
-            page[(at & 0xfff) as usize] = *byte;
-            self.machine.write_page(pfn, &page);
+        let (pfn, start) = (u32::try_from(at >> 12).unwrap(), (at & 0xfff) as usize);
+        let (here, rest) = data.split_at(data.len().min(4096 - start));
+        let mut page = *self.machine.page(pfn);
+        page[start..start + here.len()].copy_from_slice(here);
+        self.machine.write_page(pfn, &page);
+        if !rest.is_empty() {
+            self.write(at + here.len() as u64, rest);
         }
     }
 
@@ -92,8 +94,26 @@ impl Guest {
 
     /// An interrupt gate to `HANDLER`.
     pub(crate) fn gate(&mut self, vector: u64, ist: u64) {
-        let low = HANDLER & 0xffff | 0x08 << 16 | ist << 32 | 0x8e << 40 | (HANDLER >> 16) << 48;
+        self.any_gate(vector, HANDLER, ist, 0x8e);
+    }
+
+    /// An interrupt gate to `handler`, for everyone.
+    pub(crate) fn gate_to(&mut self, vector: u64, handler: u64) {
+        self.any_gate(vector, handler, 0, 0xee);
+    }
+
+    fn any_gate(&mut self, vector: u64, handler: u64, ist: u64, kind: u64) {
+        let low = handler & 0xffff | 0x08 << 16 | ist << 32 | kind << 40 | (handler >> 16) << 48;
         self.words(IDT + 16 * vector, &[low, 0]);
+    }
+
+    /// The same machine, made anew from what is saved of it.
+    pub(crate) fn moved(&self) -> Machine {
+        let mut other = Machine::restore(*self.machine.config(), &self.machine.state()).unwrap();
+        for pfn in (0..self.machine.page_count()).filter(|&pfn| !self.machine.is_zero_page(pfn)) {
+            other.write_page(pfn, self.machine.page(pfn));
+        }
+        other
     }
 
     pub(crate) fn enter_ring3(&mut self) {

@@ -250,9 +250,7 @@ impl Follower for Replayed {
         if config != self.config || segment.next_entry != last_entry + 1 {
             return Err(EngineError("the primary sent the state of another machine".to_owned()));
         }
-        if state.version != MachineState::VERSION {
-            return Err(error(emu::MachineError::StateVersion(state.version)));
-        }
+        state.check(&config).map_err(error)?;
         self.machine.set_state(&state);
         self.replayer = Replayer::new(self.machine.position(), segment.next_entry);
         Ok(())
