@@ -21,7 +21,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("sha256", "50"),
     ("whetstone", "3000"),
     ("aes_gcm", "20"),
-    ("json", "500"),
+    ("json", "2500"),
     ("regex", "40"),
     ("zstd", "60"),
 ];
