@@ -4,8 +4,9 @@
 
 mod recording;
 
-use emu::{ClockMode, Position, Power, Until};
-use recording::{next_bits, record, replay};
+use emu::{ClockMode, CpuModel, Position, Power, Until};
+use recording::{Boot, next_bits, record, replay};
+use testprogs::Guest;
 
 fn input_of(guest: &str) -> &'static str {
     match guest {
@@ -16,15 +17,19 @@ fn input_of(guest: &str) -> &'static str {
     }
 }
 
+fn boot<'a>(guest: &Guest, cmdline: &'a str, clock: ClockMode) -> Boot<'a> {
+    Boot { name: guest.name, image: guest.image, cmdline, clock, cpu: CpuModel::V3 }
+}
+
 fn every_guest(clock: ClockMode) {
     for guest in testprogs::all() {
-        let cmdline = guest.default_cmdline;
-        let recorded = record(guest, cmdline, clock, input_of(guest.name));
+        let boot = boot(guest, guest.default_cmdline, clock);
+        let recorded = record(&boot, input_of(guest.name));
         let text = String::from_utf8_lossy(&recorded.console).into_owned();
         assert_eq!(recorded.power, Some(Power::Off { code: 0 }), "{}: {text}", guest.name);
-        replay(guest, cmdline, clock, &recorded, |_| Until::About(u64::MAX));
+        replay(&boot, &recorded, |_| Until::About(u64::MAX));
         let mut bits = 1;
-        replay(guest, cmdline, clock, &recorded, |at| {
+        replay(&boot, &recorded, |at| {
             let bits = next_bits(&mut bits);
             Until::Exactly(Position { retired: at.retired + (bits >> 44), steps: bits >> 33 & 1 })
         });
@@ -45,7 +50,7 @@ fn every_guest_replays_with_the_derived_clock() {
 fn kernels_compute_what_the_host_computes() {
     for (name, checksum) in testprogs::KERNELS {
         let guest = testprogs::find(name).unwrap();
-        let recorded = record(guest, guest.default_cmdline, ClockMode::Host, "");
+        let recorded = record(&boot(guest, guest.default_cmdline, ClockMode::Host), "");
         let text = String::from_utf8_lossy(&recorded.console).into_owned();
         assert!(text.contains(&format!("checksum={checksum:016x}")), "{text}");
     }
@@ -55,8 +60,9 @@ fn kernels_compute_what_the_host_computes() {
 fn guests_stop_for_good_in_every_way() {
     let faults = testprogs::find("faults").unwrap();
     for (cmdline, power) in [("triple", Power::TripleFault), ("dead", Power::Dead)] {
-        let recorded = record(faults, cmdline, ClockMode::Host, "");
+        let boot = boot(faults, cmdline, ClockMode::Host);
+        let recorded = record(&boot, "");
         assert_eq!(recorded.power, Some(power));
-        replay(faults, cmdline, ClockMode::Host, &recorded, |_| Until::About(u64::MAX));
+        replay(&boot, &recorded, |_| Until::About(u64::MAX));
     }
 }

@@ -155,6 +155,14 @@ impl Cpu {
         if self.cache.is_full() {
             return Ok(None);
         }
+        if !self.single {
+            // SAFETY: entries of the table are empty or name blocks of the cache.
+            let known = unsafe { &*self.cache.known(rip) };
+            // SAFETY: as above; no key is that of an empty entry.
+            if known.rip == rip && known.key == self.code_key && unsafe { (*known.header).n } != NEVER {
+                return Ok(Some(known.header));
+            }
+        }
         let phys = self.translate_code(rip)?;
         let key = phys | if self.single { KEY_SINGLE } else { 0 };
         let mut found = self.cache.by_key.get(key);

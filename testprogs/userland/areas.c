@@ -96,12 +96,13 @@ bool area_covers(uint64_t start, uint64_t end, int prot) {
 
 uint64_t area_find_gap(uint64_t bytes) {
     uint64_t top = MMAP_TOP;
-    for (int at = at_or_above(MMAP_TOP) - 1; at >= -1; at--) {
-        uint64_t bottom = at >= 0 ? areas[at].end : USER_START;
+    for (int at = at_or_above(MMAP_TOP);; at--) {
+        // Above `top` or across it is an area (or nothing), below is the next one (or the beginning).
+        if (at < count && areas[at].start < top) top = areas[at].start;
+        uint64_t bottom = at > 0 ? areas[at - 1].end : USER_START;
         if (top >= bottom && top - bottom >= bytes) return top - bytes;
-        if (at >= 0) top = areas[at].start;
+        if (at == 0) return 0;
     }
-    return 0;
 }
 
 bool area_touch(uint64_t address, int prot, bool *memory_full) {

@@ -7,7 +7,7 @@ enum { MSR_EFER = 0xc0000080, MSR_STAR = 0xc0000081, MSR_LSTAR, MSR_CSTAR, MSR_F
 enum { EFER_SCE = 1 << 0, EFER_NXE = 1 << 11 };
 enum { CR0_MP = 1 << 1, CR0_NE = 1 << 5, CR0_WP = 1 << 16 };
 enum { CR4_OSFXSR = 1 << 9, CR4_OSXMMEXCPT = 1 << 10, CR4_FSGSBASE = 1 << 16, CR4_OSXSAVE = 1 << 18 };
-enum { CPUID_1_ECX_XSAVE = 1 << 26, CPUID_1_ECX_AVX = 1 << 28, CPUID_7_EBX_FSGSBASE = 1 << 0 };
+enum { CPUID_1_ECX_XSAVE = 1 << 26, CPUID_1_ECX_AVX = 1 << 28, CPUID_1_ECX_RDRAND = 1 << 30, CPUID_7_EBX_FSGSBASE = 1 << 0 };
 enum { XCR0_X87 = 1 << 0, XCR0_SSE = 1 << 1, XCR0_AVX = 1 << 2 };
 enum { RFLAGS_TF_IF_DF_NT_AC = 0x44700 };
 
@@ -95,6 +95,16 @@ uint64_t hwcap(void) { return cpuid(1).edx; }
 uint64_t hwcap2(void) {
     enum { FSGSBASE_IN_RING_3 = 1 << 1 };
     return cpuid(7).ebx & CPUID_7_EBX_FSGSBASE ? FSGSBASE_IN_RING_3 : 0;
+}
+
+// On a CPU without RDRAND: the time, scrambled (splitmix64). Enough to make programs differ from run to run.
+uint64_t random_word(void) {
+    if (cpuid(1).ecx & CPUID_1_ECX_RDRAND) return rdrand();
+    static uint64_t state;
+    uint64_t x = state += rdtsc() + 0x9e3779b97f4a7c15ull;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+    return x ^ x >> 31;
 }
 
 void set_fs_base(uint64_t base) { set_msr(MSR_FS_BASE, base); }

@@ -114,7 +114,7 @@ static void make_stack(struct program *program, const struct elf_header *h, uint
     stack_pointer = STACK_TOP;
     static uint64_t strings[STRINGS_MAX];
     int environment, n = cut_command_line(strings, &environment);
-    uint64_t random[2] = {rdrand(), rdrand()};
+    uint64_t random[2] = {random_word(), random_word()};
     uint64_t random_at = push_bytes(random, sizeof random), platform = push_bytes("x86_64", 7);
     program->name = (const char *)strings[environment];
 

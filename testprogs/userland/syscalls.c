@@ -99,7 +99,7 @@ static int64_t sys_sched_getaffinity(const uint64_t *args) {
 static int64_t sys_getrandom(const uint64_t *args) {
     if (!user_may(PROT_WRITE, args[0], args[1])) return -EFAULT;
     for (uint64_t done = 0; done < args[1]; done += 8) {
-        uint64_t word = rdrand(), rest = args[1] - done;
+        uint64_t word = random_word(), rest = args[1] - done;
         memcpy((void *)(args[0] + done), &word, rest < 8 ? rest : 8);
     }
     return (int64_t)args[1];

@@ -67,6 +67,7 @@ uint64_t module_end(void);
 
 void cpu_init(void); // rings, SYSCALL, vector registers
 uint64_t hwcap(void), hwcap2(void);
+uint64_t random_word(void);
 void set_fs_base(uint64_t base);
 uint64_t fs_base(void);
 _Noreturn void enter_user(uint64_t rip, uint64_t rsp);

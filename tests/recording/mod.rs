@@ -9,7 +9,6 @@ use emu::{ClockMode, CpuModel, Input, Machine, MachineConfig, Output, Position, 
 use replay::recorder::{Live, Recorder};
 use replay::replayer::{ReplayStop, Replayer};
 use replay::{Segment, decode_segment, machine_digest};
-use testprogs::Guest;
 
 const CLIENT: u64 = 7;
 
@@ -53,26 +52,39 @@ pub struct Recorded {
     pub power: Option<Power>,
 }
 
-fn boot(guest: &Guest, cmdline: &str, clock: ClockMode) -> Machine {
-    let config = MachineConfig { memory_bytes: 32 << 20, clock, epoch_s: 1_700_000_000, cpu: CpuModel::V3 };
-    let mut machine = Machine::new(config).unwrap();
-    machine.load_elf(guest.image, cmdline).unwrap();
-    machine
+/// A machine and its program.
+#[derive(Clone, Copy)]
+pub struct Boot<'a> {
+    pub name: &'a str,
+    pub image: &'a [u8],
+    pub cmdline: &'a str,
+    pub clock: ClockMode,
+    pub cpu: CpuModel,
 }
 
-/// Runs `guest` to its end, typing `input` line by line whenever it waits.
-pub fn record(guest: &Guest, cmdline: &str, clock: ClockMode, input: &str) -> Recorded {
-    let mut machine = boot(guest, cmdline, clock);
+impl Boot<'_> {
+    fn machine(&self) -> Machine {
+        let (clock, cpu) = (self.clock, self.cpu);
+        let config = MachineConfig { memory_bytes: 32 << 20, clock, epoch_s: 1_700_000_000, cpu };
+        let mut machine = Machine::new(config).unwrap();
+        machine.load_elf(self.image, self.cmdline).unwrap();
+        machine
+    }
+}
+
+/// Runs the guest to its end, typing `input` line by line whenever it waits.
+pub fn record(boot: &Boot, input: &str) -> Recorded {
+    let mut machine = boot.machine();
     let world = World { now_ns: 0, bits: 1, console: Vec::new() };
     let mut recorder = Recorder::new(world, &machine, 1);
     let (mut lines, mut seq, mut slices) = (input.split_inclusive('\n'), 0, 0u64);
     loop {
         slices += 1;
-        assert!(slices < 4_000_000, "{}: never ends, at {}", guest.name, machine.position());
+        assert!(slices < 4_000_000, "{}: never ends, at {}", boot.name, machine.position());
         recorder.live.now_ns += 100_000;
         let now = recorder.live.now_ns;
         let due = machine.next_deadline_ns().is_some_and(|ns| ns <= now);
-        if due || (clock == ClockMode::Derived && slices.is_multiple_of(100)) {
+        if due || (boot.clock == ClockMode::Derived && slices.is_multiple_of(100)) {
             recorder.deliver(&mut machine, Input::Clock { ns: now });
         }
         if slices.is_multiple_of(1000) {
@@ -90,7 +102,7 @@ pub fn record(guest: &Guest, cmdline: &str, clock: ClockMode, input: &str) -> Re
             _ => {}
         }
     }
-    assert_eq!(machine.take_unimplemented(), Vec::<String>::new(), "{}", guest.name);
+    assert_eq!(machine.take_unimplemented(), Vec::<String>::new(), "{}", boot.name);
     recorder.digest(&mut machine);
     recorder.flush();
     Recorded {
@@ -113,14 +125,8 @@ fn moved(machine: &Machine) -> Machine {
 
 /// Replays to the end, stopping on the way wherever `stops` says, going on in a fresh machine now and then; checks
 /// everything.
-pub fn replay(
-    guest: &Guest,
-    cmdline: &str,
-    clock: ClockMode,
-    recorded: &Recorded,
-    mut stops: impl FnMut(Position) -> Until,
-) {
-    let mut machine = boot(guest, cmdline, clock);
+pub fn replay(boot: &Boot, recorded: &Recorded, mut stops: impl FnMut(Position) -> Until) {
+    let mut machine = boot.machine();
     let mut replayer = Replayer::new(machine.position(), 1);
     for bytes in &recorded.segments {
         match decode_segment(bytes).unwrap().0 {
@@ -148,11 +154,11 @@ pub fn replay(
                 assert_eq!(Some(power), recorded.power);
                 break;
             }
-            ReplayStop::NeedMore => panic!("{}: stuck at {}", guest.name, machine.position()),
-            ReplayStop::Diverged(divergence) => panic!("{}: {divergence}", guest.name),
+            ReplayStop::NeedMore => panic!("{}: stuck at {}", boot.name, machine.position()),
+            ReplayStop::Diverged(divergence) => panic!("{}: {divergence}", boot.name),
         }
     }
-    assert_eq!(String::from_utf8_lossy(&console), String::from_utf8_lossy(&recorded.console), "{}", guest.name);
-    assert_eq!(machine.position(), recorded.at, "{}", guest.name);
-    assert_eq!(machine_digest(&mut machine), recorded.digest, "{}", guest.name);
+    assert_eq!(String::from_utf8_lossy(&console), String::from_utf8_lossy(&recorded.console), "{}", boot.name);
+    assert_eq!(machine.position(), recorded.at, "{}", boot.name);
+    assert_eq!(machine_digest(&mut machine), recorded.digest, "{}", boot.name);
 }

@@ -64,6 +64,21 @@ static void memory(void) {
     printf("brk back %d\n", (char *)syscall(SYS_brk, end) == end);
 }
 
+// Two mappings that grow into each other's way again and again.
+static void growth(void) {
+    char *at[2] = {map(PAGE, PROT_READ | PROT_WRITE), map(PAGE, PROT_READ | PROT_WRITE)};
+    size_t bytes[2] = {PAGE, PAGE};
+    for (int i = 0; i < 200; i++) {
+        int which = i % 3 == 0;
+        size_t more = bytes[which] + (size_t)(i % 7 + 1) * PAGE;
+        at[which] = mremap(at[which], bytes[which], more, MREMAP_MAYMOVE);
+        if (at[which] == MAP_FAILED) exit(1);
+        memset(at[which] + bytes[which], which + 1, more - bytes[which]);
+        bytes[which] = more;
+    }
+    printf("grown %zu %d, %zu %d\n", bytes[0], sum(at[0], bytes[0]), bytes[1], sum(at[1], bytes[1]));
+}
+
 static volatile int handled;
 static void handler(int signal) { handled = signal; }
 
@@ -116,6 +131,7 @@ int main(int argc, char **argv) {
     if (argc > 1) die(argv[1]);
     printf("%s\n", getenv("GREETING"));
     memory();
+    growth();
     process();
     files();
     return 42;
