@@ -558,10 +558,11 @@ fn cmpxchg_8(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn cmpxchg_16(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    let at = address(cpu, op, 16)?;
-    if at % 16 != 0 {
+    // Alignment comes first: #GP(0) also where the address is not canonical in the stack segment.
+    if !cpu.tmp.is_multiple_of(16) {
         return Err(Fault::GP0.into());
     }
+    let at = address(cpu, op, 16)?;
     cpu.probe_write(at, 16, cpu.user)?;
     let old = [cpu.load::<8>(at, cpu.user)?, cpu.load::<8>(at + 8, cpu.user)?];
     let equal = old == [cpu.gpr[RAX], cpu.gpr[RDX]];
