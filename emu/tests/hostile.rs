@@ -3,6 +3,9 @@
 
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test panics when it fails")]
 
+#[path = "hostile/snippets.rs"]
+mod snippets;
+
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -10,6 +13,7 @@ use emu::{
     ClockMode, ConsoleClient, CpuModel, CpuState, DirtySet, Door, Input, Machine, MachineConfig, Output, Position,
     Power, Query, Segment, Stop, Table, Until,
 };
+use snippets::{SNIPPETS, TARGETS};
 
 /// Answers from the position alone; keeps what happens.
 #[derive(Default)]
@@ -339,6 +343,22 @@ fn an_input_that_is_ignored_changes_nothing() {
 }
 
 #[test]
+fn a_state_that_no_machine_can_have_is_refused() {
+    let machine = Guest::new(&[]).machine();
+    let spoilt: [fn(&mut emu::MachineState); 4] = [
+        |state| state.clock.rate = 0,
+        |state| state.clock.base_retired = 1,
+        |state| state.clock.input_retired = u64::MAX,
+        |state| state.position.retired = u64::MAX,
+    ];
+    for spoil in spoilt {
+        let mut state = machine.state();
+        spoil(&mut state);
+        assert!(matches!(Machine::restore(*machine.config(), &state), Err(emu::MachineError::State(_))));
+    }
+}
+
+#[test]
 fn an_image_loaded_over_code_that_has_run() {
     let guest = Guest::new(&[]);
     let image = include_bytes!("../../testprogs/images/counter.elf");
@@ -392,133 +412,6 @@ fn an_indirect_call_through_the_entry_that_its_push_marks() {
     let machine = check(|| guest.machine(), "call [rdi]");
     assert_eq!(machine.state().cpu.rip, 0x1_f008, "read before it is marked");
 }
-
-/// Addresses where something is to be had.
-const TARGETS: &[u64] = &[
-    CODE,
-    CODE + 7,
-    CODE + 0xffc,
-    CODE + 0x1000,
-    CODE + 0x100,
-    CODE + 0x2ffe,
-    PT,
-    PT + 8 * 0x10,
-    PT + 8 * 0x11,
-    PT + 8 * 0x20,
-    PT + 8 * 0x1f,
-    0x3000,
-    0x3008,
-    0x2000,
-    0x1000,
-    TSS,
-    GDT,
-    IDT + 14 * 16,
-    STACK,
-    STACK - 64,
-    0x5_0000,
-    0x5_0ffa,
-    0x5_1000,
-    0x1f_fffc,
-    0x3f_fffc,
-    0x40_0000,
-    0x40_0ffd,
-    0x8000_0000,
-    0x7fff_ffff_fffc,
-    0xffff_8000_0000_0000,
-    u64::MAX - 3,
-    0,
-];
-
-/// Instructions without their immediates and displacements, and how many random bytes follow.
-const SNIPPETS: &[(&[u8], usize)] = &[
-    (&[0x48, 0x89, 0x07], 0),
-    (&[0x88, 0x07], 0),
-    (&[0x48, 0x01, 0x0e], 0),
-    (&[0x30, 0x03], 0),
-    (&[0xfe, 0x07], 0),
-    (&[0x48, 0x8b, 0x06], 0),
-    (&[0xf3, 0x0f, 0x7f, 0x07], 0),
-    (&[0xf3, 0x0f, 0x6f, 0x0e], 0),
-    (&[0x50], 0),
-    (&[0x5b], 0),
-    (&[0xff, 0x37], 0),
-    (&[0x8f, 0x07], 0),
-    (&[0xeb], 1),
-    (&[0x74], 1),
-    (&[0x75], 1),
-    (&[0x72], 1),
-    (&[0xe2], 1),
-    (&[0xc3], 0),
-    (&[0xff, 0xe7], 0),
-    (&[0xff, 0xd6], 0),
-    (&[0xff, 0x17], 0),
-    (&[0xff, 0x26], 0),
-    (&[0xf3, 0xa4], 0),
-    (&[0xf3, 0x48, 0xa5], 0),
-    (&[0xf3, 0xaa], 0),
-    (&[0xf3, 0x48, 0xab], 0),
-    (&[0xf3, 0xa6], 0),
-    (&[0xf2, 0xae], 0),
-    (&[0xf3, 0x6e], 0),
-    (&[0xf3, 0x6c], 0),
-    (&[0xfd], 0),
-    (&[0xfc], 0),
-    (&[0xfb], 0),
-    (&[0xfa], 0),
-    (&[0x9c], 0),
-    (&[0x9d], 0),
-    (&[0x48, 0xcf], 0),
-    (&[0xcd], 1),
-    (&[0x0f, 0x01, 0x3f], 0),
-    (&[0x0f, 0x22, 0xd8], 0),
-    (&[0x0f, 0x20, 0xd8], 0),
-    (&[0x0f, 0x20, 0xc0], 0),
-    (&[0x0f, 0x22, 0xc0], 0),
-    (&[0x80, 0x27, 0x9f], 0),
-    (&[0x80, 0x27, 0xdf], 0),
-    (&[0x80, 0x0f], 1),
-    (&[0x80, 0x37], 1),
-    (&[0x48, 0x83, 0xc7], 1),
-    (&[0x48, 0x83, 0xc6], 1),
-    (&[0xe6], 1),
-    (&[0xee], 0),
-    (&[0xec], 0),
-    (&[0xb0], 1),
-    (&[0xb1], 1),
-    (&[0x66, 0xba], 2),
-    (&[0x8e, 0xd0], 0),
-    (&[0xf0, 0x48, 0x0f, 0xc1, 0x07], 0),
-    (&[0x48, 0x0f, 0xc7, 0x0f], 0),
-    (&[0x0f, 0x30], 0),
-    (&[0x0f, 0x31], 0),
-    (&[0x0f, 0x0b], 0),
-    (&[0x48, 0x87, 0xf7], 0),
-    (&[0x48, 0x87, 0xe7], 0),
-    (&[0x48, 0x93], 0),
-    (&[0xc8, 0x20, 0x00], 1),
-    (&[0xc9], 0),
-    (&[0x85, 0xc0], 0),
-    (&[0x39, 0x06], 0),
-    (&[0x0f, 0x05], 0),
-    (&[0x48, 0x0f, 0x07], 0),
-    (&[0x0f, 0xae, 0x07], 0),
-    // Debug registers, DR7 with bits of RAX; CR3 of either root; AC, counters, CR4.
-    (&[0x0f, 0x23, 0xc7], 0),
-    (&[0x0f, 0x23, 0xce], 0),
-    (&[0x0f, 0x23, 0xd4], 0),
-    (&[0x0f, 0x23, 0xf8], 0),
-    (&[0x0f, 0x21, 0xf0], 0),
-    (&[0xb8, 0x00, 0x10, 0, 0, 0x0f, 0x22, 0xd8], 0),
-    (&[0xb8, 0x00, 0x80, 0, 0, 0x0f, 0x22, 0xd8], 0),
-    (&[0x0f, 0x01, 0xcb], 0),
-    (&[0x0f, 0x01, 0xca], 0),
-    (&[0x0f, 0x33], 0),
-    (&[0x0f, 0x20, 0xe0, 0x0f, 0xba, 0xf8, 0x15, 0x0f, 0x22, 0xe0], 0),
-    (&[0xb9, 0x20, 0, 0, 0], 0),
-    (&[0xf2, 0xf3, 0x66], 0),
-    (&[0x90], 0),
-    (&[0x90], 0),
-];
 
 fn code(dice: &mut Dice, bytes: usize) -> Vec<u8> {
     let mut code = Vec::new();
@@ -592,6 +485,17 @@ fn random_guest(dice: &mut Dice) -> Guest {
     }
     if dice.below(4) == 0 {
         cpu.cr0 |= 1 << 18;
+    }
+    for half in cpu.xmm.as_flattened_mut() {
+        *half = dice.one_of(&[0, 1, 1 << 52, 0x7ff0_0000_0000_0001, 0x3ff0_0000_0000_0000, u64::MAX]);
+    }
+    for register in &mut cpu.fpu.regs {
+        (register.sig, register.sign_exp) = (1 << 63 | dice.roll(), dice.roll() as u16);
+    }
+    (cpu.fpu.used, cpu.fpu.control) = (dice.roll() as u8, dice.one_of(&[0x37f, 0x340, 0x27e]));
+    cpu.mxcsr = dice.one_of(&[0x1f80, 0x1f80, 0xffc0, 0x0f80, 0x1d00]);
+    if dice.below(8) == 0 {
+        cpu.cr0 ^= dice.one_of(&[2, 4, 8, 10]);
     }
     guest.clock = if dice.below(2) == 0 { ClockMode::Host } else { ClockMode::Derived };
     guest
