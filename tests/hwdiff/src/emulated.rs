@@ -9,7 +9,7 @@ use emu::{
     ClockMode, CpuModel, CpuState, Door, Machine, MachineConfig, Output, Position, Query, Segment, Stop, Table, Until,
 };
 
-use crate::case::{Case, Cpu, Outcome, Subject, changes, code_image, data_image};
+use crate::case::{Case, Cpu, Outcome, Subject, X87, changes, code_image, data_image};
 use crate::kernel::{self, Kernel};
 use crate::layout::{CODE_LEN, DATA_LEN};
 
@@ -78,8 +78,7 @@ impl Emulated {
         self.machine.take_unimplemented()
     }
 
-    /// Runs `case` one instruction at a time: the registers after each, the breakpoint at its end not included. Vector
-    /// registers are not looked at.
+    /// Runs `case` one instruction at a time: the registers after each, the breakpoint at its end not included.
     ///
     /// # Panics
     /// If the case never comes back as an exception.
@@ -94,13 +93,12 @@ impl Emulated {
             if stop != Stop::Limit || cpu.rip >> 63 == 1 {
                 break;
             }
-            states.push(Cpu { gpr: cpu.gpr, rip: cpu.rip, rflags: cpu.rflags, ..case.cpu.clone() });
+            states.push(seen(&cpu));
         }
         (states, self.finish(case))
     }
 
-    /// The registers after `count` instructions of `case`, run without a stop on the way. Vector registers are not
-    /// looked at.
+    /// The registers after `count` instructions of `case`, run without a stop on the way.
     ///
     /// # Panics
     /// If the case never comes back as an exception.
@@ -110,7 +108,7 @@ impl Emulated {
         self.machine.run(Until::Exactly(end), &mut Done);
         let cpu = self.machine.state().cpu;
         self.finish(case);
-        Cpu { gpr: cpu.gpr, rip: cpu.rip, rflags: cpu.rflags, ..case.cpu.clone() }
+        seen(&cpu)
     }
 
     /// Writes the case into the guest's memory.
@@ -157,6 +155,34 @@ impl Subject for Emulated {
     fn run(&mut self, case: &Case) -> Outcome {
         self.load(case);
         self.finish(case)
+    }
+}
+
+/// The registers of user mode, as FXSAVE orders those of the x87.
+fn seen(cpu: &CpuState) -> Cpu {
+    let wide = |half: &[u64; 2]| u128::from(half[0]) | u128::from(half[1]) << 64;
+    let (fpu, top) = (&cpu.fpu, usize::from(cpu.fpu.status >> 11 & 7));
+    let x87 = X87 {
+        control: fpu.control,
+        status: fpu.status,
+        tags: fpu.used.into(),
+        opcode: fpu.opcode,
+        ip: fpu.ip,
+        dp: fpu.dp,
+        mxcsr: 0,
+        st: std::array::from_fn(|n| {
+            let register = fpu.regs[(top + n) % 8];
+            u128::from(register.sig) | u128::from(register.sign_exp) << 64
+        }),
+    };
+    Cpu {
+        gpr: cpu.gpr,
+        rip: cpu.rip,
+        rflags: cpu.rflags,
+        xmm: std::array::from_fn(|n| wide(&cpu.xmm[n])),
+        ymm_high: std::array::from_fn(|n| wide(&cpu.ymm_high[n])),
+        mxcsr: cpu.mxcsr,
+        x87,
     }
 }
 

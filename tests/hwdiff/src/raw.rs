@@ -3,7 +3,7 @@
 //! What the decoder makes of the bytes only serves to let memory operands meet the window. Bytes it takes for
 //! invalid are run all the same.
 
-use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{CpuidFeature, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use crate::case::{Case, DF};
 use crate::forms::{Form, Prefix};
@@ -48,27 +48,21 @@ fn calls_the_kernel(bytes: &[u8]) -> bool {
 }
 
 /// Where what an instruction does depends on more than the registers of user mode: segments, descriptor tables and
-/// identity of the machine, time; what the kernel does in its stead (SGDT and the like
-/// under UMIP), and what components of state the machine has (XSAVE and the like: a family of their own).
+/// identity of the machine, time; what the kernel does in its stead (SGDT and the like under UMIP); and what components of state the machine has (XSAVE and the like: a family of their own).
 fn depends_on_the_machine(instruction: &Instruction) -> bool {
     use Mnemonic::*;
-    let loads_a_segment = |n| n == 0 && instruction.op0_register().is_segment_register();
-    let listed = matches!(
-        instruction.mnemonic(),
-        Cpuid | Rdtsc | Rdtscp | Rdrand | Rdseed | Rdpid | Rdpmc | Xgetbv | Sgdt | Sidt | Sldt | Str | Smsw
-    ) || matches!(
-        instruction.mnemonic(),
-        Xsave | Xsave64 | Xsaveopt | Xsaveopt64 | Xsavec | Xsavec64 | Xrstor | Xrstor64
-    ) || matches!(
-        instruction.mnemonic(),
-        Lar | Lsl | Verr | Verw | Lfs | Lgs | Lss | Rdfsbase | Rdgsbase | Wrfsbase | Wrgsbase | Retf
-    );
-    listed
+    let machine =
+        [Cpuid, Rdtsc, Rdtscp, Rdrand, Rdseed, Rdpid, Rdpmc, Sgdt, Sidt, Sldt, Str, Smsw, Lar, Lsl, Verr, Verw];
+    let bases = [Lfs, Lgs, Lss, Rdfsbase, Rdgsbase, Wrfsbase, Wrgsbase, Retf];
+    // What XSAVE writes depends on what else is enabled in XCR0.
+    let states = [CpuidFeature::XSAVE, CpuidFeature::XSAVEC, CpuidFeature::XSAVEOPT, CpuidFeature::XSAVES];
+    machine.contains(&instruction.mnemonic())
+        || bases.contains(&instruction.mnemonic())
         || instruction.is_jmp_far_indirect()
         || instruction.is_call_far_indirect()
-        || matches!(instruction.mnemonic(), Mov | Pop) && loads_a_segment(0)
-        || matches!(instruction.mnemonic(), Mov) && instruction.op1_register().is_segment_register()
-        || matches!(instruction.mnemonic(), Push) && instruction.op0_register().is_segment_register()
+        || instruction.op0_register().is_segment_register()
+        || instruction.op1_register().is_segment_register()
+        || instruction.cpuid_features().iter().any(|feature| states.contains(feature))
 }
 
 /// A jump into itself may never end.

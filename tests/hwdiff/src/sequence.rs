@@ -1,80 +1,231 @@
-//! Random programs: some hundred instructions in a loop, with memory operands in the window and a stack.
+//! Random programs: some hundred instructions of all families in a loop, with memory operands in the window, calls and a
+//! stack, strings, inner loops, and stores into the program itself.
 
 use iced_x86::{Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
-use crate::case::{Case, Cpu, FIXED, Patch, STATUS};
+use crate::case::{Case, Cpu, FIXED, Patch, STATUS, X87};
 use crate::encode;
-use crate::forms::{Form, Prefix, forms};
-use crate::layout::{DATA, DATA_LEN, START};
+use crate::forms::{FAMILIES, Form, Prefix, forms};
+use crate::layout::{CODE, CODE_LEN, DATA, DATA_LEN, PAGE, START};
 use crate::rng::Rng;
 
-/// Families whose instructions can follow each other in any order.
-const FAMILIES: [&str; 10] = ["arith", "logic", "shift", "muldiv", "bits", "bmi", "setcc", "cmov", "mov", "flags"];
-/// Where the loop counter lies.
-const COUNTER: u64 = DATA + DATA_LEN - 16;
+/// Families that are not made of instructions that can follow each other in any order, or that have no one result.
+const UNUSABLE: [&str; 10] =
+    ["cache", "atomic", "stack", "branch", "string", "trap", "iret", "xsave", "x87-function", "fsgsbase"];
+/// Where the loop counters lie: behind everything that a program writes.
+const COUNTERS: u64 = DATA + DATA_LEN - 64;
+/// The stack grows down from here, into data like any other.
+const STACK: u64 = DATA + DATA_LEN / 2 + 0x200;
+/// Room for the last instruction and the end of the loop.
+const TAIL: usize = 96;
 
 /// The forms that random programs are made of.
 #[must_use]
 pub fn usable_forms() -> Vec<Form> {
-    let all = FAMILIES.iter().flat_map(|family| forms(Some(family)));
-    let faults = |form: &Form| {
-        let division = matches!(form.code.mnemonic(), Mnemonic::Div | Mnemonic::Idiv);
-        division || form.prefix == Prefix::Lock && !form.memory
-    };
-    all.filter(|form| !faults(form)).collect()
+    let families = FAMILIES.iter().map(|(name, _)| *name).filter(|name| !UNUSABLE.contains(name));
+    families.flat_map(|family| forms(Some(family))).filter(is_usable).collect()
 }
 
-/// A program of about `len` instructions that goes round `rounds` times.
-///
-/// # Panics
-/// If the instructions do not fit the code region: a bug of the caller.
+/// Neither ends the program by a fault nor lets others do so.
+fn is_usable(form: &Form) -> bool {
+    use Mnemonic::*;
+    let mnemonic = form.code.mnemonic();
+    let divides = matches!(mnemonic, Div | Idiv);
+    // They write through RDI, or load masks of exceptions.
+    let elsewhere = matches!(mnemonic, Maskmovq | Maskmovdqu | Vmaskmovdqu | Xlatb);
+    let unmasks = matches!(mnemonic, Fldcw | Fldenv | Frstor | Fxrstor | Fxrstor64 | Ldmxcsr | Vldmxcsr);
+    let faults = divides || form.prefix == Prefix::Lock && !form.memory;
+    !faults && !elsewhere && !unmasks
+}
+
+/// A program of about `len` instructions that goes round `rounds` times. The last thing some of them do is to fault in
+/// the middle of a REP.
 #[must_use]
 pub fn program(usable: &[Form], len: usize, rounds: u8, rng: &mut Rng) -> Case {
-    let mut code = Vec::new();
-    while code.len() < len * 5 {
-        if rng.one_in(12) {
-            branch_over(usable, rng, &mut code);
-        } else if let Some(bytes) = instruction(rng.pick(usable), START + code.len() as u64, rng) {
-            code.extend(bytes);
-        }
+    let room = usize::try_from(CODE + CODE_LEN - START).unwrap_or(0) - TAIL;
+    let mut draft = Draft { usable, code: Vec::new(), immediates: Vec::new(), rng };
+    while draft.code.len() < (len * 5).min(room) {
+        draft.piece();
     }
-    // dec byte [COUNTER]; jnz START
-    code.extend([0xfe, 0x0c, 0x25]);
-    code.extend((COUNTER & 0xffff_ffff).to_le_bytes().iter().take(4));
-    let back = START.wrapping_sub(START + code.len() as u64 + 6);
-    code.extend([0x0f, 0x85]);
-    code.extend(back.to_le_bytes().iter().take(4));
-    assert!(START + code.len() as u64 <= crate::layout::CODE + crate::layout::CODE_LEN, "program too long");
+    draft.loop_end(COUNTERS, 0);
+    if draft.rng.one_in(3) {
+        draft.string(true);
+    }
+    let Draft { code, rng, .. } = draft;
+    let data = Patch { at: DATA, bytes: rng.bytes(usize::try_from(DATA_LEN).unwrap_or(0)) };
+    Case { code, cpu: registers(rng), memory: vec![data, Patch { at: COUNTERS, bytes: vec![rounds] }] }
+}
 
+/// Random registers, exceptions of floating point masked.
+fn registers(rng: &mut Rng) -> Cpu {
     let mut cpu = Cpu::background(START);
     cpu.gpr.fill_with(|| rng.operand());
-    cpu.gpr[4] = DATA + DATA_LEN / 2;
+    cpu.gpr[4] = STACK;
     cpu.rflags = FIXED | rng.draw() & STATUS;
-    let data = Patch { at: DATA, bytes: rng.bytes(usize::try_from(DATA_LEN).unwrap_or(0)) };
-    Case { code, cpu, memory: vec![data, Patch { at: COUNTER, bytes: vec![rounds] }] }
+    cpu.xmm.fill_with(|| rng.vector());
+    cpu.ymm_high.fill_with(|| rng.vector());
+    cpu.x87.st.fill_with(|| rng.extended());
+    let top = u16::from(rng.draw().to_le_bytes()[0] & 7);
+    cpu.x87 = X87 { control: 0x37f, status: top << 11, tags: 0x0f, ..cpu.x87 };
+    cpu
 }
 
-/// A conditional branch over one instruction.
-fn branch_over(usable: &[Form], rng: &mut Rng, code: &mut Vec<u8>) {
-    if let Some(bytes) = instruction(rng.pick(usable), START + code.len() as u64 + 2, rng)
-        && let Ok(len) = u8::try_from(bytes.len())
-    {
-        code.extend([0x70 + u8::try_from(rng.below(16)).unwrap_or(0), len]);
-        code.extend(bytes);
+/// A program in the making.
+struct Draft<'a> {
+    usable: &'a [Form],
+    code: Vec<u8>,
+    /// Where immediates lie that the program itself may change.
+    immediates: Vec<u64>,
+    rng: &'a mut Rng,
+}
+
+impl Draft<'_> {
+    fn here(&self) -> u64 {
+        START + self.code.len() as u64
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.code.extend(bytes);
+    }
+
+    /// The low half of an address in the first 2 GiB, as a displacement.
+    fn address(&mut self, address: u64) {
+        self.code.extend(&address.to_le_bytes()[..4]);
+    }
+
+    fn piece(&mut self) {
+        match self.rng.below(40) {
+            0..3 => self.branch_over(),
+            3 => self.inner_loop(),
+            4 => self.string(false),
+            5 => self.immediate(),
+            6 => self.change_immediate(),
+            7 => self.push_and_pop(),
+            8 => self.call(),
+            _ => self.instruction(),
+        }
+    }
+
+    /// One instruction that neither moves RSP nor addresses memory outside the window.
+    fn instruction(&mut self) {
+        let form = self.rng.pick(self.usable);
+        if let Some(bytes) = encoded(form, self.here(), self.rng) {
+            self.bytes(&bytes);
+        }
+    }
+
+    /// A conditional branch over one instruction.
+    fn branch_over(&mut self) {
+        let condition = 0x70 | self.rng.draw().to_le_bytes()[0] & 15;
+        self.bytes(&[condition, 0]);
+        let start = self.code.len();
+        self.instruction();
+        self.code[start - 1] = u8::try_from(self.code.len() - start).unwrap_or(0);
+    }
+
+    /// `mov byte [counter], n`, some instructions, and back.
+    fn inner_loop(&mut self) {
+        const COUNTER: u64 = COUNTERS + 1;
+        self.bytes(&[0xc6, 0x04, 0x25]);
+        self.address(COUNTER);
+        let rounds = self.rng.pick(&[1, 2, 5]);
+        self.bytes(&[rounds]);
+        let top = self.code.len();
+        for _ in 0..=self.rng.below(4) {
+            self.instruction();
+        }
+        self.loop_end(COUNTER, top);
+    }
+
+    /// `dec byte [counter]; jnz top`.
+    fn loop_end(&mut self, counter: u64, top: usize) {
+        self.bytes(&[0xfe, 0x0c, 0x25]);
+        self.address(counter);
+        self.bytes(&[0x0f, 0x85]);
+        let back = (START + top as u64).wrapping_sub(self.here() + 4);
+        self.address(back);
+    }
+
+    /// A string instruction with its registers set: within the window, or (`fault`) over its end.
+    fn string(&mut self, fault: bool) {
+        let size = self.rng.pick(&[1u64, 2, 4, 8]);
+        let count = self.rng.below(12);
+        let len = (count + 1) * size;
+        let room = COUNTERS - DATA - len;
+        let (from, mut to) = (DATA + self.rng.below(room), DATA + self.rng.below(room));
+        if fault {
+            to = DATA + DATA_LEN - size * self.rng.below(count + 1) - 1;
+        }
+        for (opcode, value) in [(0xb9, count), (0xbe, from), (0xbf, to)] {
+            self.bytes(&[opcode]);
+            self.address(value);
+        }
+        let prefix: &[u8] = if fault { &[0xf3] } else { self.rng.pick(&[&[], &[0xf3], &[0xf2]]) };
+        self.bytes(prefix);
+        let opcode = if fault { self.rng.pick(&[0xa4, 0xaa]) } else { self.rng.pick(&[0xa4, 0xa6, 0xaa, 0xac, 0xae]) };
+        match size {
+            1 => self.bytes(&[opcode]),
+            2 => self.bytes(&[0x66, opcode + 1]),
+            4 => self.bytes(&[opcode + 1]),
+            _ => self.bytes(&[0x48, opcode + 1]),
+        }
+    }
+
+    /// `mov ebp, imm32`, whose immediate may be changed.
+    fn immediate(&mut self) {
+        self.bytes(&[0xbd]);
+        self.immediates.push(self.here());
+        let value = self.rng.operand();
+        self.address(value);
+    }
+
+    /// `add byte [immediate], n`: of an instruction far behind, or right here.
+    fn change_immediate(&mut self) {
+        if self.rng.one_in(2) {
+            let next = self.here() + 8;
+            self.immediates.push(next + 1);
+            self.add_to(next + 1);
+            self.bytes(&[0xbd, 1, 2, 3, 4]);
+        } else if !self.immediates.is_empty() {
+            let at = self.rng.pick(&self.immediates) + self.rng.below(4);
+            self.add_to(at);
+        }
+    }
+
+    fn add_to(&mut self, at: u64) {
+        self.bytes(&[0x80, 0x04, 0x25]);
+        self.address(at);
+        self.bytes(&[0x11]);
+    }
+
+    fn push_and_pop(&mut self) {
+        let [push, pop] = [0x50, 0x58].map(|opcode| opcode | self.rng.draw().to_le_bytes()[0] & 7);
+        self.bytes(&[push]);
+        self.instruction();
+        self.bytes(&[if pop == 0x5c { 0x5b } else { pop }]);
+    }
+
+    /// `call over`, an instruction and RET behind a jump: forward, back and on.
+    fn call(&mut self) {
+        self.bytes(&[0xeb, 0]);
+        let function = self.code.len();
+        self.instruction();
+        self.bytes(&[0xc3]);
+        self.code[function - 1] = u8::try_from(self.code.len() - function).unwrap_or(0);
+        self.bytes(&[0xe8]);
+        let back = (START + function as u64).wrapping_sub(self.here() + 4);
+        self.address(back);
     }
 }
 
-/// One instruction that neither moves RSP nor addresses memory outside the window.
-fn instruction(form: Form, at: u64, rng: &mut Rng) -> Option<Vec<u8>> {
+fn encoded(form: Form, at: u64, rng: &mut Rng) -> Option<Vec<u8>> {
     let mut instruction = encode::operands(form, rng)?;
     let size = instruction.memory_size().size() as u64;
     if instruction.op_kinds().any(|kind| kind == OpKind::Memory) {
         if instruction.memory_index() == Register::AL || instruction.is_stack_instruction() {
             return None;
         }
-        // Locked ones within a cache line.
-        let room = (COUNTER - DATA) / 64;
-        instruction.set_memory_displacement64(DATA + rng.below(room) * 64 + rng.below(64 - size));
+        instruction.set_memory_displacement64(place(&instruction, size, rng));
         match instruction.code().op_code().op_kinds().contains(&iced_x86::OpCodeOperandKind::mem_offs) {
             true => instruction.set_memory_displ_size(8),
             false if rng.one_in(2) => instruction.set_memory_displ_size(4),
@@ -92,6 +243,19 @@ fn instruction(form: Form, at: u64, rng: &mut Rng) -> Option<Vec<u8>> {
     let mut encoder = Encoder::new(64);
     encoder.encode(&instruction, at).ok()?;
     Some(encoder.take_buffer())
+}
+
+/// Where a memory operand lies: locked ones within a cache line, those of whole registers aligned, others
+/// anywhere, also across the page boundary in the middle.
+fn place(instruction: &Instruction, size: u64, rng: &mut Rng) -> u64 {
+    let room = COUNTERS - DATA - size;
+    let atomic = instruction.has_lock_prefix() || instruction.mnemonic() == Mnemonic::Xchg;
+    match rng.below(8) {
+        _ if atomic => DATA + rng.below(room / 64) * 64 + rng.below(65 - size.min(64)),
+        _ if size >= 16 => (DATA + rng.below(room)) & !(size.min(64) - 1),
+        0 => DATA + PAGE - rng.below(size + 1),
+        _ => DATA + rng.below(room),
+    }
 }
 
 fn writes_rsp(instruction: &Instruction) -> bool {

@@ -4,18 +4,25 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::{io, mem, ptr};
 
-use crate::case::{Case, Cpu, code_image, data_image};
+use crate::case::{Case, Cpu, Patch, XsaveArea, changes, code_image, data_image};
 use crate::layout::{CODE, CODE_LEN, DATA, DATA_LEN};
 use crate::native::map_regions;
 
 /// More steps than any case needs.
 const STEPS_MAX: usize = 1_000_000;
 
+/// The note that holds the state of XSAVE (`NT_X86_XSTATE`).
+const XSTATE: libc::c_int = 0x202;
+/// More than any state of XSAVE takes.
+const XSTATE_BYTES_MAX: usize = 16 * 1024;
+
 /// A child process with the two regions mapped, stopped under ptrace.
 pub struct Traced {
     pid: libc::pid_t,
     memory: File,
     fresh: libc::user_regs_struct,
+    /// The state of XSAVE as the child was born with it.
+    fresh_state: Vec<u8>,
 }
 
 /// What single-stepping a case showed.
@@ -25,6 +32,10 @@ pub struct Trace {
     pub states: Vec<Cpu>,
     /// The signal that ended it; SIGTRAP if it came to the breakpoint after it, which has not been executed.
     pub signal: i32,
+    /// Registers at the end: a REP that faults has got somewhere.
+    pub end: Cpu,
+    /// Bytes of the data window that changed.
+    pub memory: Vec<Patch>,
 }
 
 impl Traced {
@@ -50,11 +61,13 @@ impl Traced {
             pid,
             memory: File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?,
             fresh: zeroed(),
+            fresh_state: Vec::new(),
         };
         if child.wait()? != libc::SIGSTOP {
             return Err(io::Error::other("the child did not stop"));
         }
         child.fresh = child.registers()?;
+        child.fresh_state = child.state()?;
         Ok(child)
     }
 
@@ -63,31 +76,42 @@ impl Traced {
     /// # Errors
     /// What the operating system says.
     pub fn run(&mut self, case: &Case) -> io::Result<Trace> {
-        let mut image = vec![0; usize::try_from(DATA_LEN.max(CODE_LEN)).unwrap_or(0)];
-        data_image(case, &mut image);
-        self.memory.write_all_at(&image, DATA)?;
-        code_image(case, &mut image);
-        self.memory.write_all_at(&image, CODE)?;
+        let mut before = vec![0; usize::try_from(DATA_LEN).unwrap_or(0)];
+        data_image(case, &mut before);
+        self.memory.write_all_at(&before, DATA)?;
+        let mut code = vec![0; usize::try_from(CODE_LEN).unwrap_or(0)];
+        code_image(case, &mut code);
+        self.memory.write_all_at(&code, CODE)?;
+        self.set_state(&case.cpu)?;
         let mut registers = load(&self.fresh, &case.cpu);
         // SAFETY: the child is stopped and `registers` is of the type that the request wants.
         check(unsafe { libc::ptrace(libc::PTRACE_SETREGS, self.pid, 0, &raw mut registers) })?;
         let mut states = vec![case.cpu.clone()];
+        let signal = self.steps(case, &mut states)?;
+        let end = self.cpu(&case.cpu)?;
+        let mut after = vec![0; before.len()];
+        self.memory.read_exact_at(&mut after, DATA)?;
+        Ok(Trace { states, signal, end, memory: changes(&before, &after) })
+    }
+
+    /// Steps to the end; returns the signal.
+    fn steps(&mut self, case: &Case, states: &mut Vec<Cpu>) -> io::Result<i32> {
         for _ in 0..STEPS_MAX {
             let rip = self.registers()?.rip;
             let code = self.code_at(rip);
             if code.first() == Some(&crate::layout::FILLER) {
-                return Ok(Trace { states, signal: libc::SIGTRAP });
+                return Ok(libc::SIGTRAP);
             }
             // SAFETY: the child is stopped.
             check(unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, self.pid, 0, 0) })?;
             let signal = self.wait()?;
             if signal != libc::SIGTRAP {
-                return Ok(Trace { states, signal });
+                return Ok(signal);
             }
-            let after = self.registers()?;
+            let after = self.cpu(&case.cpu)?;
             // The trap flag stops a repeated string instruction after each iteration; it retires with the last.
             if after.rip != rip || !is_repeated(&code) {
-                states.push(store(&after, &case.cpu));
+                states.push(after);
             }
         }
         Err(io::Error::other("the case does not end"))
@@ -98,6 +122,41 @@ impl Traced {
         let len = self.memory.read_at(&mut code, rip).unwrap_or(0);
         code.truncate(len);
         code
+    }
+
+    /// All registers.
+    fn cpu(&self, before: &Cpu) -> io::Result<Cpu> {
+        let mut cpu = store(&self.registers()?, before);
+        if let Some(area) = XsaveArea::from_bytes(&self.state()?) {
+            area.load(&mut cpu);
+        }
+        Ok(cpu)
+    }
+
+    /// The state of XSAVE, as long as the host's CPU has it.
+    fn state(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0u8; XSTATE_BYTES_MAX];
+        let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        // SAFETY: the child is stopped; the kernel writes no more than `iov_len` bytes, which are ours.
+        check(unsafe { libc::ptrace(libc::PTRACE_GETREGSET, self.pid, XSTATE, &raw mut vector) })?;
+        bytes.truncate(vector.iov_len);
+        Ok(bytes)
+    }
+
+    /// Gives the child the vector and floating-point registers of `cpu`.
+    fn set_state(&self, cpu: &Cpu) -> io::Result<()> {
+        let mut bytes = self.fresh_state.clone();
+        let mut area = XsaveArea::of(cpu);
+        area.in_use = 7;
+        let area = area.bytes();
+        let part = bytes.get_mut(..area.len()).ok_or_else(|| io::Error::other("this CPU has no AVX"))?;
+        // Behind the legacy region: what the kernel says of itself.
+        let kernel: [u8; 48] = part[464..512].try_into().map_err(io::Error::other)?;
+        part.copy_from_slice(&area);
+        part[464..512].copy_from_slice(&kernel);
+        let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        // SAFETY: the child is stopped; the kernel reads `iov_len` bytes, which are ours.
+        check(unsafe { libc::ptrace(libc::PTRACE_SETREGSET, self.pid, XSTATE, &raw mut vector) })
     }
 
     fn registers(&self) -> io::Result<libc::user_regs_struct> {

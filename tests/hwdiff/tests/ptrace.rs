@@ -2,13 +2,14 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use hwdiff::case::{Case, Cpu, Patch};
-use hwdiff::compare::registers;
+use hwdiff::case::{Case, Cpu, Fault, Outcome, Patch};
+use hwdiff::compare::{differences, registers};
 use hwdiff::emulated::Emulated;
 use hwdiff::layout::{DATA, START};
 use hwdiff::rng::Rng;
 use hwdiff::sequence;
 use hwdiff::traced::Traced;
+use hwdiff::undefined::Ignored;
 use iced_x86::code_asm::registers::{gpr8::*, gpr32::*, gpr64::*};
 use iced_x86::code_asm::{CodeAssembler, byte_ptr, qword_ptr};
 
@@ -23,37 +24,37 @@ fn traced() -> Option<Traced> {
     }
 }
 
-/// Runs `case` on both and compares the count and the registers after each instruction.
+/// What differs between two states; a fault in the middle of a string instruction leaves RF in the host's view.
+fn differing(host: &Cpu, emulated: &Cpu) -> Vec<String> {
+    let outcome = |cpu: &Cpu| Outcome {
+        cpu: Cpu { rflags: cpu.rflags & !(1 << 16), ..cpu.clone() },
+        fault: Fault { vector: 1, error: 0, cr2: 0 },
+        memory: Vec::new(),
+    };
+    differences(&outcome(host), &outcome(emulated), Ignored::default())
+}
+
+/// Runs `case` on both and compares the count, the registers after each instruction and all that is left.
 fn compare(name: &str, case: &Case, traced: &mut Traced, emulated: &mut Emulated) -> usize {
     let host = traced.run(case).unwrap();
     let (states, outcome) = emulated.trace(case);
     for (n, (expected, got)) in host.states.iter().zip(&states).enumerate() {
-        // A fault in the middle of a string instruction leaves RF in the host's view; it is not compared.
-        let same =
-            expected.gpr == got.gpr && expected.rip == got.rip && (expected.rflags ^ got.rflags) & !(1 << 16) == 0;
-        assert!(
-            same,
-            "{name}: after {n} instructions\n before {}\n host   {}\n emu    {}\n code at {:x}",
-            registers(if n > 0 { &states[n - 1] } else { &case.cpu }),
-            registers(expected),
-            registers(got),
-            if n > 0 { states[n - 1].rip } else { START },
-        );
+        let lines = differing(expected, got);
+        let before = if n > 0 { &states[n - 1] } else { &case.cpu };
+        assert!(lines.is_empty(), "{name}: after {n}\n before {}\n {}", registers(before), lines.join("\n "));
     }
     assert_eq!(states.len(), host.states.len(), "{name}: retired; emu ended with {:?}", outcome.fault);
     // The same without stops on the way: whole blocks at a time, flags computed only where they are live.
     for count in (1..states.len()).step_by(1 + states.len() / 40) {
-        let got = emulated.after(case, count as u64);
-        assert!(
-            got.gpr == states[count].gpr && got.rip == states[count].rip && got.rflags == states[count].rflags,
-            "{name}: {count} instructions in one go\n stepped {}\n in one  {}",
-            registers(&states[count]),
-            registers(&got),
-        );
+        let lines = differing(&states[count], &emulated.after(case, count as u64));
+        assert!(lines.is_empty(), "{name}: {count} in one go (host is stepped)\n {}", lines.join("\n "));
     }
     let plain = emulated.retired_by(case);
     let breakpoint = u64::from(host.signal == 5);
     assert_eq!(plain, host.states.len() as u64 - 1 + breakpoint, "{name}: retired without stopping");
+    let end = Cpu { rip: outcome.cpu.rip - breakpoint, ..outcome.cpu };
+    assert!(differing(&host.end, &end).is_empty(), "{name}: {}", differing(&host.end, &end).join("\n "));
+    assert_eq!(host.memory, outcome.memory, "{name}: memory");
     host.states.len() - 1
 }
 
@@ -122,22 +123,32 @@ const PROGRAMS: &[(&str, Assemble, usize)] = &[
 #[test]
 fn programs_retire_what_the_cpu_retires() {
     let Some(mut traced) = traced() else { return };
-    let mut emulated = Emulated::new(false);
+    let mut emulated = Emulated::new(true);
     for (name, assemble, retired) in PROGRAMS {
         let case = case(*assemble);
         assert_eq!(compare(name, &case, &mut traced, &mut emulated), *retired, "{name}");
     }
 }
 
+/// `SEQUENCES=first..last` runs other programs.
+fn seeds() -> (u64, u64) {
+    let range = std::env::var("SEQUENCES").unwrap_or_else(|_| "0..100".into());
+    let (first, last) = range.split_once("..").unwrap();
+    (first.parse().unwrap(), last.parse().unwrap())
+}
+
 #[test]
 fn random_programs_run_in_lockstep() {
     let Some(mut traced) = traced() else { return };
-    let mut emulated = Emulated::new(false);
+    let mut emulated = Emulated::new(true);
     let usable = sequence::usable_forms();
+    assert!(usable.len() > 1500, "nearly all forms: {}", usable.len());
     let mut retired = 0;
-    for seed in 0..100 {
+    let (first, last) = seeds();
+    for seed in first..last {
         let case = sequence::program(&usable, 300, 3, &mut Rng::new(seed));
         retired += compare(&format!("seed {seed}"), &case, &mut traced, &mut emulated);
     }
-    assert!(retired > 50_000, "only {retired} instructions compared");
+    eprintln!("{retired} instructions");
+    assert!(retired as u64 > 200 * (last - first), "only {retired} instructions compared");
 }
