@@ -77,12 +77,16 @@ impl Cpu {
         if self.rflags & flags::NT != 0 {
             return Err(Fault::GP0.into());
         }
-        // Silicon looks at the flags' word first, and at SS before RIP: visible in what faults.
-        let [image] = self.stack_words(self.gpr[RSP].wrapping_add(2 * u64::from(bytes)), bytes)?;
-        let [rip, cs, _, sp, ss] = self.stack_words(self.gpr[RSP], bytes)?;
-        let (cs, ss) = (cs as u16, ss as u16);
+        // Silicon looks at the flags' word first, at CS before it reads the outer stack, at SS before RIP: visible in what faults.
+        let (frame, step) = (self.gpr[RSP], u64::from(bytes));
+        let [image] = self.stack_words(frame.wrapping_add(2 * step), bytes)?;
+        let [rip, cs] = self.stack_words(frame, bytes)?;
+        let cs = cs as u16;
         let d = self.return_target(cs)?;
-        let ss = self.stack_segment(ss, (cs & 3) as u8, Fault::gp)?;
+        // Of SS no more than the selector is read.
+        let [sp] = self.stack_words(frame.wrapping_add(3 * step), bytes)?;
+        let [ss] = self.stack_words(frame.wrapping_add(4 * step), 2)?;
+        let ss = self.stack_segment(ss as u16, (cs & 3) as u8, Fault::gp)?;
         if !is_canonical(rip) {
             return Err(Fault::GP0.into());
         }

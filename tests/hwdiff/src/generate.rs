@@ -19,6 +19,7 @@ const RDI: usize = 7;
 
 /// Selectors of user mode on Linux.
 const USER_CODE: u64 = 0x33;
+const USER_CODE_32: u64 = 0x20;
 const USER_DATA: u64 = 0x2b;
 
 /// Trap and alignment-check flags: the harness itself could not run with them.
@@ -233,6 +234,10 @@ impl Draft<'_> {
         if self.rng.one_in(4) {
             let item = self.rng.pick(&[0, 1, 2, 3, 4]);
             frame[item] = self.rng.draw() & if item == 2 { !TF_AC } else { u64::MAX };
+            // A kernel that is asked to run 32-bit code does so.
+            if item == 1 && frame[item] & 0xfff8 == USER_CODE_32 {
+                frame[item] ^= 0x8000;
+            }
         }
         let bytes: Vec<u8> = frame.iter().flat_map(|item| item.to_le_bytes().into_iter().take(size)).collect();
         self.patch(self.cpu.gpr[RSP], &bytes);

@@ -48,7 +48,8 @@ fn calls_the_kernel(bytes: &[u8]) -> bool {
 }
 
 /// Where what an instruction does depends on more than the registers of user mode: segments, descriptor tables and
-/// identity of the machine, time; what the kernel does in its stead (SGDT and the like under UMIP); and what components of state the machine has (XSAVE and the like: a family of their own).
+/// identity of the machine, time; what the kernel does in its stead (SGDT and the like under UMIP); and what components
+/// of state the machine has (XSAVE and the like: a family of their own).
 fn depends_on_the_machine(instruction: &Instruction) -> bool {
     use Mnemonic::*;
     let machine =

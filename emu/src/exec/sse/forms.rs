@@ -240,7 +240,8 @@ pub(super) use heavy_row;
 
 /// `row` and `heavy_row`.
 macro_rules! plain_row {
-    ($bind:ident, $i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param| $e:expr $(, step $step:literal)?) => {{
+    ($bind:ident, $i:ident, $b:ident, $MEM:ident, $out:ty,
+     |$x:pat_param, $y:pat_param, $imm:pat_param| $e:expr $(, step $step:literal)?) => {{
         struct Row;
         impl crate::exec::sse::Plain for Row {
             type Out = $out;
