@@ -26,11 +26,21 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("zstd", "60"),
 ];
 /// Programs for a level run on a CPU that has no more.
-const LEVELS: [(&str, CpuModel); 2] = [("v1", CpuModel::V1), ("v2", CpuModel::V2)];
+const LEVELS: [(&str, CpuModel); 3] = [("v1", CpuModel::V1), ("v2", CpuModel::V2), ("v3", CpuModel::V3)];
 
 /// Says what was not tested, where a reader of the test's output sees it; `.ci/run` fails on it.
 fn skipped(why: &str) {
     eprintln!("SKIPPED: programs of userland: {why}");
+}
+
+/// The levels that the host has, too.
+fn levels() -> impl Iterator<Item = (&'static str, CpuModel)> {
+    let has_v3 =
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("bmi2");
+    if !has_v3 {
+        skipped("the host's CPU has no x86-64-v3 to compare with");
+    }
+    LEVELS.into_iter().filter(move |(_, model)| has_v3 || *model != CpuModel::V3)
 }
 
 fn present(tool: &str) -> bool {
@@ -143,7 +153,7 @@ fn c_programs(compiler: &str) {
     if !crates_present() {
         return skipped("the crates they need cannot be fetched");
     }
-    for (level, model) in LEVELS {
+    for (level, model) in levels() {
         let folder = make(compiler, level);
         every_program(model, &folder);
         same_outcome(model, &folder.join("calls"), "");
@@ -172,7 +182,7 @@ fn rust_programs_do_what_they_do_on_the_host() {
     if !(present("gcc") && crates_present()) {
         return skipped("no gcc here, or the crates they need cannot be fetched");
     }
-    for (level, model) in LEVELS {
+    for (level, model) in levels() {
         every_program(model, &make_rust(level));
     }
 }
