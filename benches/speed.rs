@@ -18,8 +18,10 @@ const ROUNDS: usize = 5;
 /// Instructions between looks at the clock, as in `ftemu run`.
 const SLICE: u64 = 200_000;
 /// Work per kernel: about half a second each in ftemu.
-const WORK: [(&str, u64); 7] =
-    [("mixed", 400), ("sha256", 400), ("sieve", 400), ("fib", 400), ("bytecode", 200), ("copy", 400), ("sort", 200)];
+const INTEGER: &[(&str, u64)] =
+    &[("mixed", 400), ("sha256", 400), ("sieve", 400), ("fib", 400), ("bytecode", 200), ("copy", 400), ("sort", 200)];
+const FLOATING_POINT: &[(&str, u64)] = &[("whetstone", 200), ("linpack", 400), ("x87", 20)];
+const PACKED: &[(&str, u64)] = &[("packed", 100), ("aesgcm", 50), ("shani", 50)];
 
 struct World(Instant);
 
@@ -119,35 +121,39 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Measures one kernel, prints its row, returns its slowdown and what recording costs in percent.
+fn measure(name: &str, work: u64, dir: Option<&PathBuf>) -> (f64, f64) {
+    let guest = testprogs::find(name).expect("a guest of the tree");
+    let (mut mips, mut slowdown, mut cost, mut density) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (time, insns) = plain(guest, work);
+        let (recorded, bytes) = recorded(guest, work);
+        mips.push(insns as f64 / time.as_secs_f64() / 1e6);
+        cost.push((recorded.as_secs_f64() / time.as_secs_f64() - 1.0) * 100.0);
+        density.push(bytes as f64 / (insns as f64 / 1e6));
+        // The native program is too short to time at the same size: ten times the work, less its start-up.
+        if let Some(dir) = dir
+            && let (Some(long), Some(none)) = (native(&dir.join(name), work * 10), native(&dir.join(name), 1))
+        {
+            slowdown.push(time.as_secs_f64() / (long.saturating_sub(none).as_secs_f64() / 10.0));
+        }
+    }
+    let (slow, percent) = (median(slowdown), median(cost));
+    println!("{name:<10} {:>8.0} {slow:>10.1} {percent:>12.1} {:>22.1}", median(mips), median(density));
+    (slow, percent)
+}
+
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let dir = native_programs();
     println!("{:<10} {:>8} {:>10} {:>12} {:>22}", "kernel", "MIPS", "x native", "recording %", "log bytes/M insns");
-    let (mut slowdowns, mut costs) = (Vec::new(), Vec::new());
-    for (name, work) in WORK {
-        let guest = testprogs::find(name).expect("a guest of the tree");
-        if !wanted.is_empty() && !wanted.iter().any(|w| w == name) {
-            continue;
+    for (group, work) in [("integer", INTEGER), ("floating point", FLOATING_POINT), ("packed", PACKED)] {
+        let chosen = work.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name));
+        let (slowdowns, costs): (Vec<f64>, Vec<f64>) =
+            chosen.map(|(name, work)| measure(name, *work, dir.as_ref())).unzip();
+        if !slowdowns.is_empty() {
+            let geomean = (slowdowns.iter().map(|s| s.ln()).sum::<f64>() / slowdowns.len() as f64).exp();
+            println!("{group}: geomean {geomean:.1} x native; recording, median of kernels: {:.1} %", median(costs));
         }
-        let (mut mips, mut slowdown, mut cost, mut density) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            let (time, insns) = plain(guest, work);
-            let (recorded, bytes) = recorded(guest, work);
-            mips.push(insns as f64 / time.as_secs_f64() / 1e6);
-            cost.push((recorded.as_secs_f64() / time.as_secs_f64() - 1.0) * 100.0);
-            density.push(bytes as f64 / (insns as f64 / 1e6));
-            // The native program is too short to time at the same size: ten times the work, less its start-up.
-            if let Some(dir) = &dir
-                && let (Some(long), Some(none)) = (native(&dir.join(name), work * 10), native(&dir.join(name), 1))
-            {
-                slowdown.push(time.as_secs_f64() / (long.saturating_sub(none).as_secs_f64() / 10.0));
-            }
-        }
-        let (slow, percent) = (median(slowdown), median(cost));
-        println!("{name:<10} {:>8.0} {slow:>10.1} {percent:>12.1} {:>22.1}", median(mips), median(density));
-        slowdowns.push(slow);
-        costs.push(percent);
     }
-    let geomean = (slowdowns.iter().map(|s| s.ln()).sum::<f64>() / slowdowns.len() as f64).exp();
-    println!("geomean: {geomean:.1} x native; recording, median of kernels: {:.1} %", median(costs));
 }

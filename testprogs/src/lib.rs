@@ -21,7 +21,7 @@ pub struct Guest {
 /// The guests that are compute kernels, and the checksum that each prints for its default command line.
 /// `make -C testprogs native` links the same object files for the host, as `build/native/<name>`: the same
 /// `n` prints the same line.
-pub const KERNELS: [(&str, u64); 7] = [
+pub const KERNELS: [(&str, u64); 13] = [
     ("mixed", 0x006d_51eb_e34f_ac6b),
     ("sha256", 0x4d08_a26e_b502_8a4a),
     ("sieve", 0x5cee_ca32_50a7_a250),
@@ -29,6 +29,12 @@ pub const KERNELS: [(&str, u64); 7] = [
     ("bytecode", 0x1bb6_48bd_6446_abc9),
     ("copy", 0xd45b_3c92_4fbe_b987),
     ("sort", 0xc50d_a31f_b4b4_f01d),
+    ("whetstone", 0xcdbe_9fde_38de_ee42),
+    ("x87", 0x2a77_591d_8a98_1df0),
+    ("linpack", 0xe864_96e1_2db5_0816),
+    ("packed", 0x5c13_c29d_071f_57d4),
+    ("aesgcm", 0x10ef_db40_aec9_5601),
+    ("shani", 0x2877_d9da_3bb3_360b),
 ];
 
 /// Every guest, in the order of docs/guests.md.
@@ -75,4 +81,10 @@ static GUESTS: &[Guest] = guests! {
     "bytecode", "kernel: an interpreter's indirect jumps", "n=20";
     "copy", "kernel: words, SSE registers and REP strings", "n=20";
     "sort", "kernel: unpredictable branches and a hash table", "n=20";
+    "whetstone", "kernel: scalar double precision, elementary functions", "n=20";
+    "x87", "kernel: the same in double extended precision", "n=20";
+    "linpack", "kernel: linear equations by Gaussian elimination", "n=20";
+    "packed", "kernel: integers in SSE2 registers", "n=20";
+    "aesgcm", "kernel: AES-GCM with AES-NI and carry-less products", "n=20";
+    "shani", "kernel: SHA-256 with the SHA extensions", "n=20";
 };

@@ -1,22 +1,38 @@
 //! Carry-less products, and the field of 256 elements that AES and GFNI compute in.
 
-use super::X;
+use super::{X, host};
 use crate::lanes::{Lane, from_fn};
 
 /// `a * b` without carries.
-#[inline(always)]
-fn product(a: u64, b: u64) -> u128 {
-    // Four bits of `b` at a time, by a table of their products.
-    let mut multiples = [0u128; 16];
-    for i in 1..16 {
-        multiples[i] = if i % 2 == 0 { multiples[i / 2] << 1 } else { multiples[i - 1] ^ u128::from(a) };
+pub(super) fn product(a: u64, b: u64) -> u128 {
+    // Four bits of `b` at a time, by a table of their products with all but the top three bits of `a`, which fit a word.
+    let short = a << 3 >> 3;
+    let mut multiples = [0; 16];
+    multiples[1] = short;
+    for i in 1..8 {
+        multiples[2 * i] = multiples[i] << 1;
+        multiples[2 * i + 1] = multiples[2 * i] ^ short;
     }
-    (0..16).rev().fold(0, |sum, i| sum << 4 ^ multiples[(b >> (4 * i) & 15) as usize])
+    let (mut low, mut high) = (multiples[(b & 15) as usize], 0);
+    for shift in (4..64).step_by(4) {
+        let multiple = multiples[(b >> shift & 15) as usize];
+        low ^= multiple << shift;
+        high ^= multiple >> (64 - shift);
+    }
+    for bit in 61..64 {
+        let all = (a >> bit & 1).wrapping_neg();
+        low ^= b << bit & all;
+        high ^= b >> (64 - bit) & all;
+    }
+    u128::from(high) << 64 | u128::from(low)
 }
 
 /// SDM Vol. 2B, PCLMULQDQ: bit 0 of `which` chooses the half of `a`, bit 4 that of `b`.
+#[inline(always)]
 pub(crate) fn carryless(a: X, b: X, which: u8) -> X {
-    product(u64::at(&a, usize::from(which & 1)), u64::at(&b, usize::from(which >> 4 & 1))).to_le_bytes()
+    let (a, b) = (u64::at(&a, usize::from(which & 1)), u64::at(&b, usize::from(which >> 4 & 1)));
+    let whole = |x: u64| u128::from(x).to_le_bytes();
+    host::carryless_low(whole(a), whole(b)).unwrap_or_else(|| product(a, b).to_le_bytes())
 }
 
 /// `a * b` modulo x^8 + x^4 + x^3 + x + 1.

@@ -3,6 +3,7 @@
 use super::X;
 use crate::lanes::{Lane, from_fn};
 
+#[inline(always)]
 fn word(v: &X, i: usize) -> u32 {
     u32::at(v, i)
 }
@@ -49,6 +50,7 @@ pub(crate) fn sha1_schedule_second(a: X, b: X) -> X {
 }
 
 /// SDM Vol. 2B, SHA256RNDS2: two rounds on C, D, G, H in `a` and A, B, E, F in `b`, with words plus constants in `wk`.
+#[inline(always)]
 pub(crate) fn sha256_rounds(a: X, b: X, wk: X) -> X {
     let mut s =
         [word(&b, 3), word(&b, 2), word(&a, 3), word(&a, 2), word(&b, 1), word(&b, 0), word(&a, 1), word(&a, 0)];
@@ -63,11 +65,13 @@ pub(crate) fn sha256_rounds(a: X, b: X, wk: X) -> X {
     from_fn(|i| [f, e, b, a][i])
 }
 
+#[inline(always)]
 fn sigma(x: u32, p: u32, q: u32, shift: u32) -> u32 {
     x.rotate_right(p) ^ x.rotate_right(q) ^ x >> shift
 }
 
 /// SDM Vol. 2B, SHA256MSG1: `w[t - 16] + sigma0(w[t - 15])`.
+#[inline(always)]
 pub(crate) fn sha256_schedule_first(a: X, b: X) -> X {
     from_fn(|i| {
         let next = if i < 3 { word(&a, i + 1) } else { word(&b, 0) };
@@ -76,6 +80,7 @@ pub(crate) fn sha256_schedule_first(a: X, b: X) -> X {
 }
 
 /// SDM Vol. 2B, SHA256MSG2: plus `sigma1(w[t - 2])`.
+#[inline(always)]
 pub(crate) fn sha256_schedule_second(a: X, b: X) -> X {
     let mut out = [0; 16];
     for i in 0..4 {

@@ -87,6 +87,13 @@ trait Outcome: Copy {
     /// # Safety
     /// As for `put`.
     unsafe fn put_both(low: Self, high: Self, step: u32, cpu: *mut Cpu, dst: u8);
+
+    /// The same value, so computed that it is written by one store: a host waits long if it reads as a whole what was
+    /// written in pieces just before.
+    #[inline(always)]
+    fn in_one_piece(self) -> Self {
+        self
+    }
 }
 
 impl Outcome for X {
@@ -105,6 +112,15 @@ impl Outcome for X {
     unsafe fn put_both(low: Self, high: Self, _: u32, cpu: *mut Cpu, dst: u8) {
         // SAFETY: as the caller promises.
         unsafe { (*xmm(cpu, dst), *upper(cpu, dst)) = (low, high) }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn in_one_piece(self) -> Self {
+        use std::arch::x86_64::{__m128i, _mm_set_epi64x};
+        let bits = u128::from_le_bytes(self);
+        // SAFETY: both are 16 bytes without padding.
+        unsafe { std::mem::transmute::<__m128i, X>(_mm_set_epi64x((bits >> 64) as i64, bits as i64)) }
     }
 }
 

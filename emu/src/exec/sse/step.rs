@@ -73,7 +73,8 @@ impl<O: Plain> Step for Heavy<O> {
     unsafe fn one<const VEX: bool>(cpu: *mut Cpu, op: *const Op, b: u128) -> bool {
         // SAFETY: as the caller promises.
         unsafe {
-            O::apply(*xmm(cpu, (*op).aux), b.to_le_bytes(), (*op).imm as u8).put::<VEX>(cpu, (*op).dst);
+            let b = b.to_le_bytes().in_one_piece();
+            O::apply(*xmm(cpu, (*op).aux), b, (*op).imm as u8).in_one_piece().put::<VEX>(cpu, (*op).dst);
             false
         }
     }
@@ -100,7 +101,8 @@ impl<O: Masked> Step for Select<O> {
         // SAFETY: as the caller promises.
         unsafe {
             let mask = *xmm(cpu, (*op).imm as u8);
-            O::apply(*xmm(cpu, (*op).aux), b.to_le_bytes(), mask).put::<VEX>(cpu, (*op).dst);
+            let b = b.to_le_bytes().in_one_piece();
+            O::apply(*xmm(cpu, (*op).aux), b, mask).in_one_piece().put::<VEX>(cpu, (*op).dst);
             false
         }
     }

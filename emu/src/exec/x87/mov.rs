@@ -1,18 +1,22 @@
 //! Loads, stores, constants, exchanges and conditional moves.
 
 use super::{Bound, Register};
-use super::{available, load, push_op, push_with, register, register_op, report, report_store, store, underflow};
+use super::{
+    available, is_blocked, load, note_ip, push_op, push_with, register, register_op, report, report_store, store,
+    underflow,
+};
 use crate::block::Builder;
 use crate::cpu::Cpu;
 use crate::cpu::fault::Trap;
 use crate::cpu::flags::{CF, Lazy, PF, ZF};
 use crate::cpu::fpu::status::C1;
 use crate::decode::{Insn, Operand, X87Move as O};
-use crate::engine::slow_handler;
+use crate::engine::{next, run_body, slow_handler};
 use crate::exec::push_slow;
 use crate::exec::system::{address, operands};
 use crate::fp::x80::{self, Env};
 use crate::fp::{F32, F64};
+use crate::mem::{tlb_read, tlb_write};
 use crate::op::{Handler, Op, access};
 use crate::state::X80;
 
@@ -22,7 +26,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         (O::Fld, _) if register => register!(i, b, |cpu, op| load_register(cpu, op)),
         (O::Fld, 4) => load!(i, b, u32, |cpu, op, v| push_with(cpu, op, |_, env| x80::load_format::<F32>(v, env))),
         (O::Fld, 8) => load!(i, b, u64, |cpu, op, v| push_with(cpu, op, |_, env| x80::load_format::<F64>(v, env))),
-        (O::Fld, _) => long(slow_handler!(load_80), i, b, access::READ),
+        (O::Fld, _) => push_long(load_80_op, i, b, access::READ),
         (O::Fild, 2) => load!(i, b, u16, |cpu, op, v| push_with(cpu, op, |_, _| x80::from_int((v as i16).into()))),
         (O::Fild, 4) => load!(i, b, u32, |cpu, op, v| push_with(cpu, op, |_, _| x80::from_int((v as i32).into()))),
         (O::Fild, _) => load!(i, b, u64, |cpu, op, v| push_with(cpu, op, |_, _| x80::from_int(v as i64))),
@@ -34,7 +38,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         (O::Fst, _) => store!(i, b, u64, |cpu, op| store_with(cpu, op, x80::to_format::<F64>, false)),
         (O::Fstp, 4) => store!(i, b, u32, |cpu, op| store_with(cpu, op, x80::to_format::<F32>, true)),
         (O::Fstp, 8) => store!(i, b, u64, |cpu, op| store_with(cpu, op, x80::to_format::<F64>, true)),
-        (O::Fstp, _) => long(slow_handler!(store_80), i, b, access::WRITE),
+        (O::Fstp, _) => push_long(store_80_op, i, b, access::WRITE),
         (O::Fist, 2) => store!(i, b, u16, |cpu, op| store_with(cpu, op, int::<16, false>, false)),
         (O::Fist, _) => store!(i, b, u32, |cpu, op| store_with(cpu, op, int::<32, false>, false)),
         (O::Fistp, 2) => store!(i, b, u16, |cpu, op| store_with(cpu, op, int::<16, false>, true)),
@@ -154,10 +158,63 @@ fn cmov<const FLAGS: u64, const SET: bool>(i: &Insn, b: &mut Builder) -> Bound {
     push_op(register_op::<Cmov<FLAGS, SET>>, i, b, 0)
 }
 
+/// The op of an operand of ten bytes, whose address is in `Cpu::tmp`.
+fn long_op(i: &Insn, b: &mut Builder, how: u8) -> Op {
+    let op = operands(i, b);
+    Op { imm: i.x87_opcode.into(), access: op.access | how, ..op }
+}
+
 /// Binds an operand of ten bytes, which is no access of the fast path.
 fn long(f: Handler, i: &Insn, b: &mut Builder, how: u8) -> Bound {
-    let op = operands(i, b);
-    push_slow(f, Op { imm: i.x87_opcode.into(), access: op.access | how, ..op }, b)
+    let op = long_op(i, b, how);
+    push_slow(f, op, b)
+}
+
+/// Likewise with a handler for the case that both parts of the operand are at hand.
+fn push_long(f: Handler, i: &Insn, b: &mut Builder, how: u8) -> Bound {
+    let op = long_op(i, b, how);
+    b.push(Op { f, ..op });
+    Ok(())
+}
+
+/// FLD from ten bytes: the slow way, which also leaves the block, unless the TLB knows the place.
+unsafe fn load_80_op(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine; the TLB vouches for both parts.
+    unsafe {
+        let (low, high) = (tlb_read::<u64>(cpu, (*cpu).tmp), tlb_read::<u16>(cpu, (*cpu).tmp.wrapping_add(8)));
+        if low.is_null() || high.is_null() || is_blocked(cpu) {
+            return run_body(cpu, op, budget, load_80);
+        }
+        push_80(cpu, op, low.read_unaligned(), high.read_unaligned());
+        next!(cpu, op, budget)
+    }
+}
+
+#[inline(never)]
+unsafe fn push_80(cpu: *mut Cpu, op: *const Op, sig: u64, sign_exp: u16) {
+    // SAFETY: called by a handler, which holds no reference.
+    unsafe {
+        note_ip(cpu, op);
+        push_with(&mut *cpu, &*op, |_, _| X80 { sig, sign_exp });
+    }
+}
+
+/// FSTP to ten bytes, likewise; an empty register goes the slow way, too.
+unsafe fn store_80_op(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine; the TLB vouches for both parts.
+    unsafe {
+        let (low, high) = (tlb_write::<u64>(cpu, (*cpu).tmp), tlb_write::<u16>(cpu, (*cpu).tmp.wrapping_add(8)));
+        if low.is_null() || high.is_null() || is_blocked(cpu) || (*cpu).fpu.used >> (*cpu).fpu.top() & 1 == 0 {
+            return run_body(cpu, op, budget, store_80);
+        }
+        note_ip(cpu, op);
+        let value = (*cpu).fpu.regs[usize::from((*cpu).fpu.top())];
+        low.write_unaligned(value.sig);
+        high.write_unaligned(value.sign_exp);
+        (*cpu).fpu.status &= !C1;
+        (*cpu).fpu.pop();
+        next!(cpu, op, budget)
+    }
 }
 
 const LONG_BYTES: u64 = 10;

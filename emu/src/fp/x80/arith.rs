@@ -10,6 +10,9 @@ use crate::state::X80;
 
 /// SDM Vol. 2A, FADD.
 pub(crate) fn add(a: X80, b: X80, env: &mut Env) -> X80 {
+    if env.ordinary(a, b) {
+        return sum_of_parts(Wide::of_normal(a), Wide::of_normal(b), env);
+    }
     if let Some(special) = propagate(a, b, env) {
         return special;
     }
@@ -18,6 +21,9 @@ pub(crate) fn add(a: X80, b: X80, env: &mut Env) -> X80 {
 
 /// SDM Vol. 2A, FSUB.
 pub(crate) fn sub(a: X80, b: X80, env: &mut Env) -> X80 {
+    if env.ordinary(a, b) {
+        return sum_of_parts(Wide::of_normal(a), Wide::of_normal(b.negated()), env);
+    }
     if let Some(special) = propagate(a, b, env) {
         return special;
     }
@@ -54,6 +60,7 @@ fn zero_of_cancellation(env: &Env) -> X80 {
     X80::zero(env.rounding() == Rounding::Down)
 }
 
+#[inline(always)]
 fn sum_of_parts(a: Wide, b: Wide, env: &mut Env) -> X80 {
     let (big, small) = if (a.exp, a.sig) >= (b.exp, b.sig) { (a, b) } else { (b, a) };
     let shifted = shift_jam(small.sig >> 1, (big.exp - small.exp) as u32);
@@ -66,6 +73,9 @@ fn sum_of_parts(a: Wide, b: Wide, env: &mut Env) -> X80 {
 
 /// SDM Vol. 2A, FMUL.
 pub(crate) fn mul(a: X80, b: X80, env: &mut Env) -> X80 {
+    if env.ordinary(a, b) {
+        return product(Wide::of_normal(a), Wide::of_normal(b), env);
+    }
     if let Some(special) = propagate(a, b, env) {
         return special;
     }
@@ -80,13 +90,21 @@ pub(crate) fn mul(a: X80, b: X80, env: &mut Env) -> X80 {
     if infinite || zero {
         return if infinite { X80::infinity(sign) } else { X80::zero(sign) };
     }
-    let (a, b) = (Wide::of(a), Wide::of(b));
+    product(Wide::of(a), Wide::of(b), env)
+}
+
+#[inline(always)]
+fn product(a: Wide, b: Wide, env: &mut Env) -> X80 {
     let product = (a.sig >> 64) * (b.sig >> 64);
-    Wide::normalise(sign, a.exp + b.exp + 1, product).round(env.precision(), env)
+    Wide::normalise(a.sign != b.sign, a.exp + b.exp + 1, product).round(env.precision(), env)
 }
 
 /// SDM Vol. 2A, FDIV.
 pub(crate) fn div(a: X80, b: X80, env: &mut Env) -> X80 {
+    if env.ordinary(a, b) {
+        let (a, b) = (Wide::of_normal(a), Wide::of_normal(b));
+        return quotient(a.sign != b.sign, a, b).round(env.precision(), env);
+    }
     if let Some(special) = propagate(a, b, env) {
         return special;
     }

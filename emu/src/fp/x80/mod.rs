@@ -98,6 +98,13 @@ impl Env {
         X80::INDEFINITE
     }
 
+    /// Whether `a` and `b` are neither zero, denormal, infinite, NaN nor unsupported: there is nothing to find out about them.
+    #[inline(always)]
+    fn ordinary(&self, a: X80, b: X80) -> bool {
+        let normal = |x: X80| x.exponent().wrapping_sub(1) < EXP_MAX - 1 && x.sig & INTEGER != 0;
+        normal(a) && normal(b) && !self.denormal
+    }
+
     fn note_denormal(&mut self, a: X80) {
         if a.is_denormal() || self.denormal {
             self.raise(flag::DE);

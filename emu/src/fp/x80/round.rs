@@ -50,14 +50,38 @@ impl Wide {
         Self::normalise(a.is_negative(), exp, u128::from(a.sig) << 64)
     }
 
+    /// Takes apart a number whose integer bit is set and whose exponent is neither 0 nor the greatest.
+    #[inline(always)]
+    pub(super) fn of_normal(a: X80) -> Self {
+        Self { sign: a.is_negative(), exp: i32::from(a.exponent()) - BIAS, sig: u128::from(a.sig) << 64 }
+    }
+
     /// `sig / 2^127 * 2^exp` for any `sig` but 0.
+    #[inline(always)]
     pub(crate) fn normalise(sign: bool, exp: i32, sig: u128) -> Self {
         let zeros = sig.leading_zeros();
         Self { sign, exp: exp - zeros as i32, sig: sig << zeros }
     }
 
     /// The nearest number of `bits` bits, with flags.
+    #[inline(always)]
     pub(crate) fn round(self, bits: u32, env: &mut Env) -> X80 {
+        let biased = self.exp + BIAS;
+        // What nearly every instruction does, in words: nothing to shift, neither end of the range near.
+        if bits == 64 && env.rounding() == Rounding::NearestEven && 0 < biased && biased < i32::from(EXP_MAX) - 1 {
+            let (kept, rest) = ((self.sig >> 64) as u64, self.sig as u64);
+            let up = rest > INTEGER || rest == INTEGER && kept & 1 == 1;
+            let (rounded, carry) = kept.overflowing_add(u64::from(up));
+            env.raise(if rest != 0 { flag::PE } else { 0 });
+            env.c1 = up;
+            let sign_exp = signed(self.sign) | (biased as u16 + u16::from(carry));
+            return X80 { sign_exp, sig: rounded | INTEGER };
+        }
+        self.round_any(bits, env)
+    }
+
+    #[inline(never)]
+    fn round_any(self, bits: u32, env: &mut Env) -> X80 {
         let first = cut(self.sign, self.sig, bits, env.rounding());
         let biased = self.exp + BIAS + i32::from(first.carry);
         if biased < 1 && env.is_masked(flag::UE) || self.exp + BIAS == 0 && biased == 1 {

@@ -1,3 +1,5 @@
+mod accuracy;
+
 use super::*;
 use crate::fp::F64;
 
