@@ -77,7 +77,7 @@ impl Cpu {
         if self.rflags & flags::NT != 0 {
             return Err(Fault::GP0.into());
         }
-        // Silicon looks at the flags' word first, at CS before it reads the outer stack, at SS before RIP: visible in what faults.
+        // Silicon looks at the flags' word first, at CS before the outer stack, at SS before RIP: visible in what faults.
         let (frame, step) = (self.gpr[RSP], u64::from(bytes));
         let [image] = self.stack_words(frame.wrapping_add(2 * step), bytes)?;
         let [rip, cs] = self.stack_words(frame, bytes)?;
