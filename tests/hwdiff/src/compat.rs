@@ -299,7 +299,8 @@ impl Draft<'_> {
         } else {
             self.address(target);
         }
-        if self.rng.one_in(24) {
+        // VCVTPS2PH has set flags when silicon finds that the segment does not allow it (docs/deviations.md).
+        if self.instruction.mnemonic() != Vcvtps2ph && self.rng.one_in(24) {
             let all = [Register::ES, Register::CS, Register::SS, Register::DS, Register::FS, Register::GS];
             self.instruction.set_segment_prefix(self.rng.pick(&all));
         }
