@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cpu::fault::{Fault, Trap};
+use crate::cpu::mode::Mode;
 use crate::cpu::{Cpu, Exit};
 use crate::decode::{self, Insn};
 use crate::exec;
@@ -24,6 +25,12 @@ const KNOWN: usize = 4096;
 
 /// Bit of a key: a block of one instruction with all flags live.
 const KEY_SINGLE: u64 = 1 << 62;
+/// Where the mode stands in a key: the same bytes are other code in another mode.
+const KEY_MODE_SHIFT: u32 = 60;
+/// Bit of a key: code of real or virtual-8086 mode, which has no VEX.
+const KEY_REAL: u64 = 1 << 59;
+/// The physical address in a key.
+const KEY_PHYS: u64 = KEY_REAL - 1;
 
 /// An entry of the table by linear address.
 #[derive(Clone, Copy)]
@@ -122,10 +129,10 @@ impl Cache {
 
     fn insert(&mut self, header: *mut Header, key: u64) {
         self.by_key.insert(key, header);
-        self.by_page.entry((key & !KEY_SINGLE) >> PAGE_BITS).or_default().push(header);
+        self.by_page.entry((key & KEY_PHYS) >> PAGE_BITS).or_default().push(header);
         // SAFETY: just placed.
         let second = unsafe { (*header).second_page };
-        if second != u64::MAX && second >> PAGE_BITS != (key & !KEY_SINGLE) >> PAGE_BITS {
+        if second != u64::MAX && second >> PAGE_BITS != (key & KEY_PHYS) >> PAGE_BITS {
             self.by_page.entry(second >> PAGE_BITS).or_default().push(header);
         }
     }
@@ -134,7 +141,7 @@ impl Cache {
 impl Header {
     /// Where the code is, as (physical address, bytes): the second part, in another page, is empty for most blocks.
     fn parts(&self) -> [(u64, u64); 2] {
-        let (start, bytes) = (self.key & !KEY_SINGLE, u64::from(self.bytes));
+        let (start, bytes) = (self.key & KEY_PHYS, u64::from(self.bytes));
         let first = bytes.min(0x1000 - (start & PAGE_MASK));
         [(start, first), (self.second_page, bytes - first)]
     }
@@ -150,7 +157,7 @@ impl Cpu {
         self.forget_returns();
     }
 
-    /// The block that begins at linear address `rip`; `None`: the cache must be flushed first.
+    /// The block of the instruction at `rip`; `None`: the cache must be flushed first.
     pub(crate) fn find_block(&mut self, rip: u64) -> Result<Option<*const Header>, Trap> {
         if self.cache.is_full() {
             return Ok(None);
@@ -163,24 +170,29 @@ impl Cpu {
                 return Ok(Some(known.header));
             }
         }
-        let phys = self.translate_code(rip)?;
-        let key = phys | if self.single { KEY_SINGLE } else { 0 };
+        let linear = self.fetch_address(rip)?;
+        let phys = self.translate_code(linear)?;
+        let mode = (self.mode as u64) << KEY_MODE_SHIFT;
+        let real = if self.is_protected() { 0 } else { KEY_REAL };
+        let key = phys | mode | real | if self.single { KEY_SINGLE } else { 0 };
         let mut found = self.cache.by_key.get(key);
         if let Some(header) = found {
             // SAFETY: blocks in the table are live.
-            let second = unsafe { (*header).second_page };
+            let (second, bytes) = unsafe { ((*header).second_page, u64::from((*header).bytes)) };
+            // A shorter one does for all whose segment ends here or further on.
+            let mut valid = bytes <= self.code_room(rip);
             if second != u64::MAX {
-                let same = self.translate_code((rip | PAGE_MASK).wrapping_add(1))? == second;
-                // SAFETY: as above. The walk may have set an accessed bit in its code.
-                if !same || unsafe { (*header).n } == NEVER {
-                    self.drop_block(header);
-                    found = None;
-                }
+                valid &= self.translate_code(self.next_page(linear))? == second;
+            }
+            // SAFETY: as above. The walk may have set an accessed bit in its code.
+            if !valid || unsafe { (*header).n } == NEVER {
+                self.drop_block(header);
+                found = None;
             }
         }
         let header = match found {
             Some(header) => header,
-            None => self.build(rip, phys, key)?,
+            None => self.build(rip, linear, phys, key)?,
         };
         // SAFETY: live.
         if !self.single && unsafe { (*header).second_page } == u64::MAX {
@@ -192,6 +204,7 @@ impl Cpu {
     /// The block at `rip`; null: leave the chain, `exit` says why (nothing special: the cache must be flushed first).
     #[inline(never)]
     pub(crate) fn resolve(&mut self) -> *const Header {
+        self.rip &= self.ip_mask;
         match self.find_block(self.rip) {
             Ok(Some(header)) => header,
             Ok(None) => std::ptr::null(),
@@ -202,32 +215,59 @@ impl Cpu {
         }
     }
 
-    fn translate_code(&mut self, rip: u64) -> Result<u64, Trap> {
-        if !crate::mem::is_canonical(rip) {
+    fn translate_code(&mut self, linear: u64) -> Result<u64, Trap> {
+        if !crate::mem::is_canonical(linear) {
             return Err(Fault::GP0.into());
         }
-        Ok(self.translate(rip, Access::Execute, Privilege::explicit(self.user))?)
+        Ok(self.translate(linear, Access::Execute, Privilege::explicit(self.user))?)
+    }
+
+    /// Linear address of the page after that of `linear`.
+    fn next_page(&self, linear: u64) -> u64 {
+        (linear | PAGE_MASK).wrapping_add(1) & self.ip_mask
     }
 
     /// Decodes the block at `rip`, which is at `phys`.
-    fn build(&mut self, rip: u64, phys: u64, key: u64) -> Result<*mut Header, Trap> {
-        let room = (0x1000 - (rip & PAGE_MASK)) as usize;
+    fn build(&mut self, rip: u64, linear: u64, phys: u64, key: u64) -> Result<*mut Header, Trap> {
+        let page_room = (0x1000 - (linear & PAGE_MASK)) as usize;
+        let room = usize::try_from(self.code_room(rip)).map_or(page_room, |room| room.min(page_room));
         let mut second_page = u64::MAX;
         let max = if self.single { 1 } else { BLOCK_INSNS_MAX };
         let code = self.code_bytes(phys, room.min(CODE_BYTES));
-        let mut insns = decode::block(&code, max, self.features);
+        let mut insns = decode::block(&code, max, self.mode, self.features);
         if insns.is_empty() {
-            // The first instruction goes on in the next page (SDM: a fetch fault there is a fault of it).
-            second_page = self.translate_code((rip | PAGE_MASK).wrapping_add(1))?;
-            // Read again: the walk may have set an accessed bit in what is now code.
-            let mut code = self.code_bytes(phys, room);
-            code.extend(self.code_bytes(second_page, decode::INSN_BYTES_MAX - room));
-            insns = decode::block(&code, 1, self.features);
+            // The first instruction goes on in the next page (SDM: a fetch fault there is a fault of it) ...
+            let (code, page) = self.code_across(rip, linear, phys)?;
+            second_page = page;
+            insns = decode::block(&code, 1, self.mode, self.features);
+            // ... or its segment ends.
+            let Some(first) = insns.first_mut() else { return Err(Fault::GP0.into()) };
             // What was looked at counts, also where a shorter instruction is found.
-            insns[0].len = insns[0].len.max(room as u8 + 1);
+            first.len = first.len.max(room as u8 + 1);
         }
-        let block = Builder::new(self.single, rip & PAGE_MASK).finish(&mut insns, &mut self.cache.unimplemented);
+        if !self.is_protected() {
+            insns.iter_mut().filter(|insn| insn.vex).for_each(Insn::make_invalid);
+        }
+        let builder = Builder::new(self.single, self.mode, linear & PAGE_MASK);
+        let block = builder.finish(&mut insns, &mut self.cache.unimplemented);
         Ok(self.install(&block, key, second_page))
+    }
+
+    /// The bytes of an instruction that crosses a page, and the second page; #GP(0) if its segment ends in the first.
+    fn code_across(&mut self, rip: u64, linear: u64, phys: u64) -> Result<(Vec<u8>, u64), Trap> {
+        let first = (0x1000 - (linear & PAGE_MASK)) as usize;
+        let rest = usize::try_from(self.code_room(rip))
+            .unwrap_or(usize::MAX)
+            .min(decode::INSN_BYTES_MAX)
+            .saturating_sub(first);
+        if rest == 0 {
+            return Err(Fault::GP0.into());
+        }
+        let second_page = self.translate_code(self.next_page(linear))?;
+        // Read again: the walk may have set an accessed bit in what is now code.
+        let mut code = self.code_bytes(phys, first);
+        code.extend(self.code_bytes(second_page, rest));
+        Ok((code, second_page))
     }
 
     /// Code as it is fetched: all ones where there is no RAM.
@@ -330,6 +370,7 @@ pub(crate) struct Builder {
     len: u8,
     /// All flags live, the run loop decides after it.
     single: bool,
+    mode: Mode,
     /// Page offset of the block's first byte.
     start: u64,
     links: Option<[i64; 2]>,
@@ -339,9 +380,10 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    fn new(single: bool, start: u64) -> Self {
+    fn new(single: bool, mode: Mode, start: u64) -> Self {
         let header = Op { f: crate::engine::return_op, ..Self::blank() };
-        Self { ops: vec![header], idx: 0, off: 0, len: 0, single, start, links: None, ended: false, used: [false; 2] }
+        let used = [false; 2];
+        Self { ops: vec![header], idx: 0, off: 0, len: 0, single, mode, start, links: None, ended: false, used }
     }
 
     /// An op with no operands.
@@ -368,6 +410,11 @@ impl Builder {
     /// Whether the block is one instruction that runs alone.
     pub(crate) fn is_single(&self) -> bool {
         self.single
+    }
+
+    /// How the block's code reaches memory.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Adds an op of the current instruction.
@@ -442,7 +489,9 @@ impl Builder {
             for side in [TAKEN, FALL] {
                 // Only a target in the same page is certain to stay where it is: those links are patched (`place`
                 // finds a non-null owner); the others are looked up each time.
-                let same_page = (self.start as i64 + delta[side]) >> PAGE_BITS == 0 && !self.single;
+                // Nor does a segment's limit hold in another segment.
+                let patched = !self.single && !self.mode.is_segmented();
+                let same_page = (self.start as i64 + delta[side]) >> PAGE_BITS == 0 && patched;
                 let owner = if same_page { std::ptr::NonNull::dangling().as_ptr() } else { std::ptr::null_mut() };
                 let stub = Header { owner, key: 0, n: NEVER, bytes: 0, insns: 0, second_page: u64::MAX };
                 links.add(1 + side).cast::<Header>().write(stub);

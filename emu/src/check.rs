@@ -54,6 +54,8 @@ impl CpuState {
     fn check(&self, features: FeatureSet) -> Checked {
         self.check_control(features)?;
         ensure(self.rflags & !flags::KNOWN == 0 && self.rflags & flags::FIXED != 0, "RFLAGS")?;
+        let v86_possible = self.cr0 & cr0::PE != 0 && self.msr.efer & efer::LMA == 0;
+        ensure(self.rflags & flags::VM == 0 || v86_possible, "RFLAGS: VM")?;
         let segments = self.seg.iter().chain([&self.ldtr, &self.tr]);
         for segment in segments {
             ensure(segment.rights & !RIGHTS == 0 && is_canonical(segment.base), "segment register")?;

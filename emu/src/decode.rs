@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use iced_x86::{
-    Code, ConditionCode, Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction, Mnemonic,
-    OpKind, Register,
+    Code, CodeSize, ConditionCode, Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction,
+    Mnemonic, OpKind, Register,
 };
 
 use crate::cpu::fault::vector;
+use crate::cpu::mode::Mode;
 use crate::cpu::model::FeatureSet;
 use crate::cpu::offset;
+use crate::cpu::regs::{DS, ES, FS, SS};
 
 mod features;
 mod length;
@@ -68,6 +70,9 @@ operations! {
     Widen: Cbw Cwde Cdqe; WidenPair: Cwd Cdq Cqo;
     Xadd: Xadd; Cmpxchg: Cmpxchg; Cmpxchg8b: Cmpxchg8b Cmpxchg16b;
     Lahf: Lahf; Sahf: Sahf;
+    // Not in 64-bit mode.
+    Aaa: Aaa; Aas: Aas; Aam: Aam; Aad: Aad; Daa: Daa; Das: Das; Salc: Salc; Bound: Bound; Into: Into; Arpl: Arpl;
+    Pusha: Pusha Pushad; Popa: Popa Popad; Les: Les; Lds: Lds;
     // Arithmetic and logic.
     Add: Add; Or: Or; Adc: Adc; Sbb: Sbb; And: And; Sub: Sub; Xor: Xor; Cmp: Cmp; Test: Test;
     Inc: Inc; Dec: Dec; Neg: Neg; Not: Not;
@@ -82,7 +87,7 @@ operations! {
     Jmp: Jmp; Call: Call; Ret: Ret; Loop: Loop; Loope: Loope; Loopne: Loopne; Jrcxz: Jcxz Jecxz Jrcxz;
     Jcc: Jo Jno Jb Jae Je Jne Jbe Ja Js Jns Jp Jnp Jl Jge Jle Jg;
     // Stack.
-    Push: Push; Pop: Pop; Pushf: Pushf Pushfq; Popf: Popf Popfq; Enter: Enter; Leave: Leave;
+    Push: Push; Pop: Pop; Pushf: Pushf Pushfd Pushfq; Popf: Popf Popfd Popfq; Enter: Enter; Leave: Leave;
     // Strings.
     Movs: Movsb Movsw Movsq; MovsdOrSse: Movsd; Cmps: Cmpsb Cmpsw Cmpsq; CmpsdOrSse: Cmpsd; Stos: Stosb Stosw Stosd Stosq;
     Lods: Lodsb Lodsw Lodsd Lodsq; Scas: Scasb Scasw Scasd Scasq; Ins: Insb Insw Insd; Outs: Outsb Outsw Outsd;
@@ -97,7 +102,7 @@ operations! {
     Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush Clflushopt;
     Rdpid: Rdpid; Rdfsbase: Rdfsbase; Rdgsbase: Rdgsbase; Wrfsbase: Wrfsbase; Wrgsbase: Wrgsbase;
     Int: Int; Int3: Int3; Int1: Int1; Iret: Iret Iretd Iretq; RetFar: Retf;
-    Syscall: Syscall; Sysret: Sysret Sysretq; Lfs: Lfs; Lgs: Lgs; Lss: Lss; Ud: Ud0 Ud1 Ud2;
+    Syscall: Syscall; Sysret: Sysret Sysretq; Sysenter: Sysenter; Sysexit: Sysexit Sysexitq; Lfs: Lfs; Lgs: Lgs; Lss: Lss; Ud: Ud0 Ud1 Ud2;
     Fxsave: Fxsave Fxsave64; Fxrstor: Fxrstor Fxrstor64; Ldmxcsr: Ldmxcsr; Stmxcsr: Stmxcsr;
     Xgetbv: Xgetbv; Xsetbv: Xsetbv; Xsave: Xsave Xsave64; Xsaveopt: Xsaveopt Xsaveopt64; Xsavec: Xsavec Xsavec64;
     Xsaves: Xsaves Xsaves64; Xrstor: Xrstor Xrstor64; Xrstors: Xrstors Xrstors64;
@@ -213,6 +218,8 @@ pub(crate) enum Operand {
     Mem,
     /// Immediate, extended to 64 bits as the instruction says.
     Imm(u64),
+    /// Far pointer: the selector, and the offset as it stands in the instruction.
+    Far(u16, u32),
     /// Near branch target: distance from the block's first byte.
     Branch(i64),
     /// XMM register number.
@@ -241,12 +248,27 @@ pub(crate) struct MemRef {
     pub(crate) vector: Option<(u8, u8)>,
     pub(crate) scale: u8,
     pub(crate) disp: i64,
-    /// FS or GS (index into `Cpu::seg`); the others have base 0 in 64-bit mode.
-    pub(crate) seg: Option<u8>,
-    /// SS by default: a non-canonical address is #SS.
-    pub(crate) stack: bool,
-    /// The effective address is truncated to 32 bits.
-    pub(crate) addr32: bool,
+    /// The segment (index into `Cpu::seg`). In 64-bit mode only FS and GS have a base, and SS stands for #SS, not #GP.
+    pub(crate) seg: u8,
+    /// Bytes of the effective address, which is truncated to them: 2, 4 or 8.
+    pub(crate) bytes: u8,
+}
+
+impl MemRef {
+    /// The registers and the displacement as an op has them; `None` for an address that takes an op of its own.
+    pub(crate) fn direct(&self, mode: Mode) -> Option<i32> {
+        let disp = i32::try_from(self.disp).ok()?;
+        let plain = match mode {
+            Mode::Long => self.bytes == 8 && self.seg < FS as u8,
+            // Sums beyond 4 GiB are truncated by whoever fills the TLB, which costs nothing if they are rare.
+            Mode::Flat => {
+                let small = if self.base == offset::ZERO { disp >= 0 } else { disp >= -0x1_0000 };
+                self.bytes == 4 && self.index == offset::ZERO && small && matches!(self.seg.into(), ES | SS | DS)
+            }
+            Mode::Segmented32 | Mode::Segmented16 => false,
+        };
+        plain.then_some(disp)
+    }
 }
 
 /// REP prefixes.
@@ -279,8 +301,8 @@ pub(crate) struct Insn {
     /// Has a VEX prefix.
     pub(crate) vex: bool,
     pub(crate) rep: Rep,
-    /// Address size is 32 bits (string and count instructions).
-    pub(crate) addr32: bool,
+    /// Bytes of an address (string and count instructions).
+    pub(crate) address_width: u8,
     /// Condition code of Jcc, SETcc, CMOVcc.
     pub(crate) cc: u8,
     /// The 11 bits of opcode that the x87 keeps.
@@ -307,14 +329,14 @@ struct FlagUse {
 /// Decodes up to `max` instructions from the start of `code`, to the end of straight-line code. Stops before an
 /// encoding that `code` does not hold whole; one of more than 15 bytes, or of none that there are with `features`, is
 /// #GP or #UD.
-pub(crate) fn block(code: &[u8], max: usize, features: FeatureSet) -> Vec<Insn> {
-    let mut decoder = Decoder::with_ip(64, code, 0, features::options(features));
+pub(crate) fn block(code: &[u8], max: usize, mode: Mode, features: FeatureSet) -> Vec<Insn> {
+    let mut decoder = Decoder::with_ip(mode.bits(), code, 0, features::options(features));
     let mut insns = Vec::new();
     while insns.len() < max && decoder.can_decode() {
         let start = decoder.position();
         let instruction = decoder.decode();
         if decoder.last_error() != DecoderError::None {
-            insns.extend(invalid(&code[start..], start as u16));
+            insns.extend(invalid(&code[start..], start as u16, mode.bits()));
             break;
         }
         let mut insn = convert(&instruction, start as u16);
@@ -338,8 +360,8 @@ fn x87_opcode(code: &[u8]) -> u16 {
 }
 
 /// The instruction that raises what the encoding at the start of `code` raises; `None` if more bytes must be seen.
-fn invalid(code: &[u8], off: u16) -> Option<Insn> {
-    let (len, vector) = match length::of(&code[..code.len().min(length::MAX)]) {
+fn invalid(code: &[u8], off: u16, bits: u32) -> Option<Insn> {
+    let (len, vector) = match length::of(&code[..code.len().min(length::MAX)], bits) {
         Some(len) => (len, vector::UD),
         None if code.len() >= length::MAX => (length::MAX, vector::GP),
         None => return None,
@@ -352,17 +374,18 @@ fn invalid(code: &[u8], off: u16) -> Option<Insn> {
 
 /// The length of the instruction at the start of `code`, if there is one.
 #[cfg(test)]
-fn valid_length(code: &[u8]) -> Option<usize> {
-    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
-    let length = decoder.decode().len();
-    (decoder.last_error() == DecoderError::None).then_some(length)
+fn valid_length(code: &[u8], bits: u32) -> Option<usize> {
+    let mut decoder = Decoder::with_ip(bits, code, 0, DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    let is_intel = instruction.code().encoding() != EncodingKind::D3NOW;
+    (decoder.last_error() == DecoderError::None && is_intel).then_some(instruction.len())
 }
 
-/// The text of the instruction at the start of `code`, for reports.
+/// The text of the instruction at the start of `code`, which is code of `bits` (16, 32 or 64), for reports.
 #[must_use]
-pub fn disassemble(code: &[u8], rip: u64) -> String {
+pub fn disassemble(code: &[u8], rip: u64, bits: u32) -> String {
     use iced_x86::Formatter;
-    let mut decoder = Decoder::with_ip(64, code, rip, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(bits, code, rip, DecoderOptions::NONE);
     let mut text = String::new();
     iced_x86::NasmFormatter::new().format(&decoder.decode(), &mut text);
     text
@@ -409,7 +432,7 @@ fn convert(i: &Instruction, off: u16) -> Insn {
             (_, true) => Rep::Equal,
             _ => Rep::None,
         },
-        addr32: string_addr32(i),
+        address_width: address_width(i),
         cc: condition(i.condition_code()),
         x87_opcode: 0,
         flags_live: true,
@@ -423,9 +446,12 @@ fn convert(i: &Instruction, off: u16) -> Insn {
 fn operand(i: &Instruction, at: u32) -> Operand {
     match i.op_kind(at) {
         OpKind::Register => register(i.op_register(at)),
-        OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
-            Operand::Branch(i.near_branch_target() as i64)
-        }
+        // Relative to the block, which begins at address 0 to the decoder: negative distances have wrapped.
+        OpKind::NearBranch16 => Operand::Branch((i.near_branch16() as i16).into()),
+        OpKind::NearBranch32 => Operand::Branch((i.near_branch32() as i32).into()),
+        OpKind::NearBranch64 => Operand::Branch(i.near_branch64() as i64),
+        OpKind::FarBranch16 => Operand::Far(i.far_branch_selector(), i.far_branch16().into()),
+        OpKind::FarBranch32 => Operand::Far(i.far_branch_selector(), i.far_branch32()),
         OpKind::Immediate8
         | OpKind::Immediate8_2nd
         | OpKind::Immediate16
@@ -436,7 +462,7 @@ fn operand(i: &Instruction, at: u32) -> Operand {
         | OpKind::Immediate8to64
         | OpKind::Immediate32to64 => Operand::Imm(i.immediate(at)),
         OpKind::Memory => Operand::Mem,
-        _ => Operand::None, // implied operands of string instructions, far branches
+        _ => Operand::None, // implied operands of string instructions
     }
 }
 
@@ -475,24 +501,33 @@ fn mem_ref(i: &Instruction) -> MemRef {
         r if r.is_gpr() => gpr_offset(r),
         _ => offset::ZERO,
     };
+    let long = i.code_size() == CodeSize::Code64;
     // The decoder resolves RIP-relative operands against the block's first byte, which is address 0 to it.
-    let disp = i.memory_displacement64() as i64;
-    let addr32 = base.is_gpr32()
-        || index.is_gpr32()
-        || base == Register::EIP
-        || (base == Register::None && index == Register::None && i.memory_displ_size() == 4);
+    let disp = i.memory_displacement64();
+    let bytes = match (base, index) {
+        (Register::EIP, _) => 4,
+        (Register::RIP, _) => 8,
+        (base, _) if base.is_gpr() => base.size() as u8,
+        (_, index) if index.is_gpr() => index.size() as u8,
+        _ => i.memory_displ_size() as u8,
+    };
     let segment = i.memory_segment();
+    let stack = matches!(base.full_register(), Register::RSP | Register::RBP);
     MemRef {
         base: place(base),
         index: place(index),
         vector: index.is_vector_register().then(|| (index.number() as u8, index.size() as u8)),
         scale: i.memory_index_scale().trailing_zeros() as u8,
-        disp,
-        seg: matches!(segment, Register::FS | Register::GS).then(|| segment.number() as u8),
-        // In 64-bit mode an SS override is ignored, FS and GS are not.
-        stack: matches!(base.full_register(), Register::RSP | Register::RBP)
-            && !matches!(segment, Register::FS | Register::GS),
-        addr32,
+        disp: if long { disp as i64 } else { (disp as i32).into() },
+        seg: match segment {
+            Register::FS | Register::GS => segment.number() as u8,
+            Register::None => DS as u8,
+            _ if !long => segment.number() as u8,
+            // In 64-bit mode an SS override is ignored, FS and GS are not.
+            _ if stack => SS as u8,
+            _ => DS as u8,
+        },
+        bytes,
     }
 }
 
@@ -500,17 +535,23 @@ fn mem_ref(i: &Instruction) -> MemRef {
 fn width(i: &Instruction) -> u8 {
     let first = match i.op0_kind() {
         OpKind::Register => i.op0_register().size(),
-        OpKind::Memory => i.memory_size().size(),
+        OpKind::NearBranch16 | OpKind::FarBranch16 => 2,
+        OpKind::NearBranch32 | OpKind::FarBranch32 => 4,
+        OpKind::NearBranch64 => 8,
         _ => i.memory_size().size(),
     };
     match i.mnemonic() {
         // Operand size where no operand shows it.
-        Mnemonic::Cbw | Mnemonic::Cwd | Mnemonic::Pushf | Mnemonic::Popf | Mnemonic::Iret | Mnemonic::Sysret => 2,
-        Mnemonic::Cwde | Mnemonic::Cdq | Mnemonic::Iretd => 4,
-        Mnemonic::Cdqe | Mnemonic::Cqo | Mnemonic::Iretq | Mnemonic::Sysretq | Mnemonic::Pushfq | Mnemonic::Popfq => 8,
-        Mnemonic::Push | Mnemonic::Call | Mnemonic::Ret | Mnemonic::Retf | Mnemonic::Enter | Mnemonic::Leave => {
+        Mnemonic::Cbw | Mnemonic::Cwd | Mnemonic::Pushf | Mnemonic::Popf | Mnemonic::Iret => 2,
+        Mnemonic::Pusha | Mnemonic::Popa => 2,
+        Mnemonic::Cwde | Mnemonic::Cdq | Mnemonic::Iretd | Mnemonic::Pushfd | Mnemonic::Popfd => 4,
+        Mnemonic::Sysret | Mnemonic::Sysexit | Mnemonic::Pushad | Mnemonic::Popad => 4,
+        Mnemonic::Cdqe | Mnemonic::Cqo | Mnemonic::Iretq | Mnemonic::Pushfq | Mnemonic::Popfq => 8,
+        Mnemonic::Sysretq | Mnemonic::Sysexitq => 8,
+        Mnemonic::Push | Mnemonic::Pop | Mnemonic::Ret | Mnemonic::Retf | Mnemonic::Enter | Mnemonic::Leave => {
             stack_width(i)
         }
+        Mnemonic::Lgdt | Mnemonic::Lidt | Mnemonic::Sgdt | Mnemonic::Sidt => table_width(i.code()),
         Mnemonic::Xlatb => 1,
         _ => first as u8,
     }
@@ -518,20 +559,53 @@ fn width(i: &Instruction) -> u8 {
 
 fn stack_width(i: &Instruction) -> u8 {
     match i.code() {
-        Code::Enterw_imm16_imm8 | Code::Leavew => 2,
+        Code::Enterw_imm16_imm8 | Code::Leavew | Code::Retnw | Code::Retnw_imm16 => 2,
+        Code::Enterd_imm16_imm8 | Code::Leaved | Code::Retnd | Code::Retnd_imm16 => 4,
+        Code::Enterq_imm16_imm8 | Code::Leaveq | Code::Retnq | Code::Retnq_imm16 => 8,
         Code::Retfw | Code::Retfw_imm16 => 2,
         Code::Retfd | Code::Retfd_imm16 => 4,
         Code::Retfq | Code::Retfq_imm16 => 8,
-        Code::Enterq_imm16_imm8 | Code::Leaveq => 8,
         _ => i.stack_pointer_increment().unsigned_abs().min(8) as u8,
     }
 }
 
-fn string_addr32(i: &Instruction) -> bool {
-    (0..i.op_count()).any(|at| {
-        matches!(i.op_kind(at), OpKind::MemorySegESI | OpKind::MemoryESEDI | OpKind::MemorySegEDI | OpKind::MemorySegSI)
-    }) || matches!(i.mnemonic(), Mnemonic::Jecxz)
-        || matches!(i.code(), Code::Loop_rel8_64_ECX | Code::Loope_rel8_64_ECX | Code::Loopne_rel8_64_ECX)
+/// Operand size of LGDT and its like: with 2 the base has 24 bits.
+fn table_width(code: Code) -> u8 {
+    match code {
+        Code::Lgdt_m1632_16 | Code::Lidt_m1632_16 | Code::Sgdt_m1632_16 | Code::Sidt_m1632_16 => 2,
+        Code::Lgdt_m1632 | Code::Lidt_m1632 | Code::Sgdt_m1632 | Code::Sidt_m1632 => 4,
+        _ => 8,
+    }
+}
+
+/// Bytes of an address where no operand shows it.
+fn address_width(i: &Instruction) -> u8 {
+    use OpKind as K;
+    let of_operand = |at| match i.op_kind(at) {
+        K::MemorySegSI | K::MemorySegDI | K::MemoryESDI => Some(2),
+        K::MemorySegESI | K::MemorySegEDI | K::MemoryESEDI => Some(4),
+        K::MemorySegRSI | K::MemorySegRDI | K::MemoryESRDI => Some(8),
+        _ => None,
+    };
+    let of_counter = match i.mnemonic() {
+        Mnemonic::Jcxz => Some(2),
+        Mnemonic::Jecxz => Some(4),
+        Mnemonic::Jrcxz => Some(8),
+        Mnemonic::Loop | Mnemonic::Loope | Mnemonic::Loopne => Some(counter_width(i.code())),
+        _ => None,
+    };
+    of_counter.or_else(|| (0..i.op_count()).find_map(of_operand)).unwrap_or(0)
+}
+
+fn counter_width(code: Code) -> u8 {
+    match code {
+        Code::Loop_rel8_16_CX | Code::Loope_rel8_16_CX | Code::Loopne_rel8_16_CX => 2,
+        Code::Loop_rel8_32_CX | Code::Loope_rel8_32_CX | Code::Loopne_rel8_32_CX => 2,
+        Code::Loop_rel8_16_ECX | Code::Loope_rel8_16_ECX | Code::Loopne_rel8_16_ECX => 4,
+        Code::Loop_rel8_32_ECX | Code::Loope_rel8_32_ECX | Code::Loopne_rel8_32_ECX => 4,
+        Code::Loop_rel8_64_ECX | Code::Loope_rel8_64_ECX | Code::Loopne_rel8_64_ECX => 4,
+        _ => 8,
+    }
 }
 
 fn condition(cc: ConditionCode) -> u8 {
@@ -574,7 +648,7 @@ fn may_fault(i: &Instruction) -> bool {
         || i.is_string_instruction()
         || i.is_privileged()
         || i.flow_control() != FlowControl::Next
-        || matches!(i.mnemonic(), Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Xlatb)
+        || matches!(i.mnemonic(), Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Aam | Mnemonic::Xlatb)
         || matches!(
             Operation::of(i.mnemonic()),
             Operation::Invalid
@@ -617,7 +691,7 @@ fn may_fault(i: &Instruction) -> bool {
 
 impl Insn {
     /// Turns it into what raises #UD.
-    fn make_invalid(&mut self) {
+    pub(crate) fn make_invalid(&mut self) {
         // What is implemented, but not in this model, is nothing to report.
         if self.operation != Operation::Invalid {
             self.name = Mnemonic::INVALID;

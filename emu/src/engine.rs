@@ -170,7 +170,7 @@ pub(crate) unsafe fn leave_before(cpu: *mut Cpu, op: *const Op, budget: i64) -> 
     unsafe {
         let header = Op::header(op);
         let budget = budget + i64::from((*header).insns) - i64::from((*op).idx);
-        (*cpu).rip = (*cpu).rip.wrapping_add(u64::from((*op).off));
+        (*cpu).rip = (*cpu).rip.wrapping_add(u64::from((*op).off)) & (*cpu).ip_mask;
         leave!(cpu, budget)
     }
 }
@@ -259,8 +259,8 @@ pub(crate) unsafe fn run_body(cpu: *mut Cpu, op: *const Op, budget: i64, body: B
         let c = &mut *cpu;
         let left = budget + i64::from((*Op::header(op)).insns) - i64::from((*op).idx);
         c.retired = c.limit.wrapping_sub(left as u64);
-        let at = c.rip.wrapping_add(u64::from((*op).off));
-        c.rip = at.wrapping_add(u64::from((*op).len));
+        let at = c.rip.wrapping_add(u64::from((*op).off)) & c.ip_mask;
+        c.rip = at.wrapping_add(u64::from((*op).len)) & c.ip_mask;
         let left = match body(c, &*op) {
             Ok(()) => left - 1,
             Err(trap) => {

@@ -69,7 +69,7 @@ impl Default for Fpu {
 pub struct CpuState {
     /// RAX RCX RDX RBX RSP RBP RSI RDI R8-R15.
     pub gpr: [u64; 16],
-    /// Linear address of the next instruction.
+    /// Offset of the next instruction in CS: in 64-bit mode its linear address.
     pub rip: u64,
     /// All flags.
     pub rflags: u64,
@@ -95,9 +95,11 @@ pub struct CpuState {
     pub cr8: u64,
     /// What XSAVE manages and AVX needs.
     pub xcr0: u64,
+    /// Page-directory-pointer-table entries, loaded with CR3 when PAE paging is on outside IA-32e mode.
+    pub pdpte: [u64; 4],
     /// Debug registers 0-3, 6, 7 (DR4 and DR5 are aliases).
     pub dr: [u64; 8],
-    /// Model-specific registers that are plain storage, and EFER.
+    /// Mode-specific registers that are plain storage, and EFER.
     pub msr: Msrs,
     /// XMM0-XMM15 as (low, high).
     pub xmm: [[u64; 2]; 16],

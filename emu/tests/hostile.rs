@@ -539,8 +539,9 @@ fn report_the_first_difference(seed: u64) {
     let mut door = Witness::default();
     for _ in 0..400 {
         let at = slow.position();
-        let rip = slow.state().cpu.rip;
-        eprintln!("{at} {rip:#x} {}", emu::disassemble(&slow.peek(rip, 15), rip));
+        let cpu = slow.state().cpu;
+        let code = slow.peek(cpu.code_address(), 15);
+        eprintln!("{at} {:#x} {}", cpu.rip, emu::disassemble(&code, cpu.rip, cpu.code_bits()));
         slow.run(Until::Exactly(Position { steps: at.steps + 1, ..at }), &mut door);
         let mut fast = make();
         fast.run(Until::Exactly(slow.position()), &mut door);

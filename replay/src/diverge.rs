@@ -53,7 +53,7 @@ pub struct Divergence {
 impl Divergence {
     pub(crate) fn new(machine: &Machine, entry: u64, expected: Option<Entry>, happened: Happened) -> Self {
         let cpu = Box::new(machine.state().cpu);
-        let code = machine.peek(cpu.rip, 15);
+        let code = machine.peek(cpu.code_address(), 15);
         Self { at: machine.position(), entry, expected, happened, cpu, code }
     }
 }

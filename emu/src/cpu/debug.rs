@@ -6,7 +6,7 @@
 use super::Cpu;
 use super::fault::Fault;
 use super::flags;
-use super::regs::{cr4, dr6, dr7};
+use super::regs::{CS, cr4, dr6, dr7};
 use crate::mem::Access;
 use crate::state::Shadow;
 
@@ -64,7 +64,9 @@ impl Cpu {
         if !self.has_breakpoints() || self.rflags & flags::RF != 0 || shadow == Shadow::MovSs {
             return None;
         }
-        match self.hits(self.rip, 1, &[kind::EXECUTE]) {
+        let base = if self.is_long() { 0 } else { self.seg[CS].base };
+        let linear = base.wrapping_add(self.rip) & self.ip_mask;
+        match self.hits(linear, 1, &[kind::EXECUTE]) {
             0 => None,
             hit => {
                 self.report(hit);

@@ -1,12 +1,13 @@
-//! Exceptions and interrupts through the IDT in IA-32e mode (SDM Vol. 3A, 6.14; Vol. 2A, INT n).
+//! Exceptions and interrupts (SDM Vol. 3A, chapter 6; Vol. 2A, INT n), in all modes.
 
 use super::Cpu;
 use super::fault::{Fault, Trap, vector};
 use super::flags;
-use super::regs::{CS, RSP, SS};
-use super::segments::{self, Descriptor, is_null, null_stack, rights};
-use crate::mem::{PAGE_MASK, is_canonical};
-use crate::state::Shadow;
+use super::mode::truncated;
+use super::regs::{CS, DS, ES, FS, GS, RSP, SS, cr0};
+use super::segments::{self, Descriptor, is_null, null_stack, rights, system};
+use super::stack::Stack;
+use crate::state::{Segment, Shadow};
 
 /// A fault while delivering #DF: the machine shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ struct Gate {
     ist: u8,
     /// Interrupt gate, not trap gate.
     masks: bool,
+    /// Bytes of the words it pushes.
+    bytes: u8,
 }
 
 /// Bits of an IDT error code: the event was external; the selector is a gate's.
@@ -93,30 +96,58 @@ impl Cpu {
 
     /// Enters the handler of `vector` with return address `rip`; on an error nothing has happened.
     pub(crate) fn deliver(&mut self, vector: u8, error: Option<u32>, source: Source) -> Result<(), Trap> {
+        if self.cr0 & cr0::PE == 0 {
+            return self.deliver_real(vector);
+        }
         let ext = if matches!(source, Source::Software) { 0 } else { EXT };
         let gate = self.gate(vector, source, ext)?;
         let (code, cpl) = self.gate_target(gate.selector, ext)?;
-        let top = self.handler_stack(gate.ist, cpl, ext)?;
-        if !is_canonical(gate.offset) {
-            return Err(Fault::gp(ext).into());
-        }
+        let (ss, mut stack) = self.handler_stack(&gate, cpl, ext)?;
+        self.check_offset(code, gate.offset, Fault::gp(ext))?;
         // A #DB, and an interrupt in the middle of a REP, push it as it is (SDM Vol. 3B, 17.3.1.1).
         let resume = source == Source::Exception && vector != vector::DB;
         let pushed = self.rflags_all() | if resume { flags::RF } else { 0 };
-        let selector = |segment: usize, cpu: &Self| u64::from(cpu.seg[segment].selector);
-        let frame =
-            [error.unwrap_or(0).into(), self.rip, selector(CS, self), pushed, self.gpr[RSP], selector(SS, self)];
-        let sp = self.push_frame(top, &frame[usize::from(error.is_none())..], cpl, ext)?;
+        let selector = |segment: usize| u64::from(self.seg[segment].selector);
+        let frame = [
+            selector(GS),
+            selector(FS),
+            selector(DS),
+            selector(ES),
+            selector(SS),
+            self.gpr[RSP],
+            pushed,
+            selector(CS),
+            self.rip,
+            error.unwrap_or(0).into(),
+        ];
+        let from = match ss {
+            _ if self.is_v86() => 0,
+            None if gate.bytes != 8 => 6,
+            _ => 4,
+        };
+        let frame = &frame[from..frame.len() - usize::from(error.is_none())];
+        let bad = segments::code(ss.map_or(0, |ss| ss.selector)) | ext;
+        self.push_words(&mut stack, frame, gate.bytes, bad)?;
         self.mark_accessed(code)?;
 
-        if cpl != self.cpl() {
-            self.seg[SS] = null_stack(cpl);
+        if self.is_v86() {
+            for register in [ES, DS, FS, GS] {
+                self.seg[register] = Segment::default();
+            }
+        }
+        if let Some(ss) = ss {
+            self.seg[SS] = ss;
         }
         self.seg[CS] = code.segment(gate.selector & !3 | u16::from(cpl));
-        self.gpr[RSP] = sp;
+        self.gpr[RSP] = stack.pointer(self.gpr[RSP]);
         self.rip = gate.offset;
         let masked = if gate.masks { flags::IF } else { 0 };
         self.rflags &= !(flags::TF | flags::NT | flags::RF | flags::VM | masked);
+        self.entered(vector);
+        Ok(())
+    }
+
+    fn entered(&mut self, vector: u8) {
         if vector == vector::DB {
             self.dr[7] &= !super::regs::dr7::GD;
         }
@@ -124,31 +155,67 @@ impl Cpu {
         // INT n is stepped over.
         self.stepping = false;
         self.mode_changed();
+    }
+
+    /// Real mode: a far pointer of the interrupt vector table (SDM Vol. 3B, 20.1.4).
+    fn deliver_real(&mut self, vector: u8) -> Result<(), Trap> {
+        let offset = u64::from(vector) * 4;
+        if offset + 3 > u64::from(self.idtr.limit) {
+            return Err(Fault::gp(u32::from(vector) << 3 | IDT).into());
+        }
+        let pointer = self.load_system::<4>(self.idtr.base.wrapping_add(offset))?;
+        let segment = segments::real_segment((pointer >> 16) as u16, &self.seg[CS]);
+        let rip = pointer & 0xffff;
+        if rip > segment.limit.into() {
+            return Err(Fault::GP0.into());
+        }
+        let mut stack = self.stack();
+        let frame = [self.rflags_all(), self.seg[CS].selector.into(), self.rip];
+        self.push_words(&mut stack, &frame, 2, 0)?;
+        self.gpr[RSP] = stack.pointer(self.gpr[RSP]);
+        (self.seg[CS], self.rip) = (segment, rip);
+        self.rflags &= !(flags::IF | flags::TF | flags::RF | flags::AC);
+        self.entered(vector);
         Ok(())
     }
 
     fn gate(&mut self, vector: u8, source: Source, ext: u32) -> Result<Gate, Trap> {
         let error = u32::from(vector) << 3 | IDT | ext;
-        let offset = u64::from(vector) * 16;
-        if offset + 15 > u64::from(self.idtr.limit) {
+        let bytes = if self.is_ia32e() { 16 } else { 8 };
+        let offset = u64::from(vector) * bytes;
+        if offset + bytes - 1 > u64::from(self.idtr.limit) {
             return Err(Fault::gp(error).into());
         }
         let at = self.idtr.base.wrapping_add(offset);
         let low = self.load_system::<8>(at)?;
-        let high = self.load_system::<8>(at.wrapping_add(8))?;
-        let kind = low >> 40 & 0x1f;
+        let high = if bytes == 16 { self.load_system::<8>(at.wrapping_add(8))? } else { 0 };
+        let kind = (low >> 40 & 0x1f) as u16;
         let dpl = (low >> 45 & 3) as u8;
-        if !matches!(kind, 0xe | 0xf) || source == Source::Software && dpl < self.cpl() {
+        let is_wide = matches!(kind, system::INTERRUPT_GATE | system::TRAP_GATE);
+        let is_legacy = matches!(kind, system::TASK_GATE | system::INTERRUPT_GATE_16 | system::TRAP_GATE_16);
+        let known = is_wide || bytes == 8 && is_legacy;
+        if !known || source == Source::Software && dpl < self.cpl() {
             return Err(Fault::gp(error).into());
         }
         if low >> 47 & 1 == 0 {
             return Err(Fault::np(error).into());
         }
+        if kind == system::TASK_GATE {
+            self.note_unimplemented("task gate");
+            return Err(Fault::gp(error).into());
+        }
+        let words = match (bytes, is_wide) {
+            (16, _) => 8,
+            (_, true) => 4,
+            _ => 2,
+        };
+        let offset = low & 0xffff | low >> 32 & 0xffff_0000 | high << 32;
         Ok(Gate {
             selector: (low >> 16) as u16,
-            offset: low & 0xffff | low >> 32 & 0xffff_0000 | high << 32,
-            ist: (low >> 32 & 7) as u8,
-            masks: kind == 0xe,
+            offset: truncated(offset, words),
+            ist: if words == 8 { (low >> 32 & 7) as u8 } else { 0 },
+            masks: matches!(kind, system::INTERRUPT_GATE | system::INTERRUPT_GATE_16),
+            bytes: words,
         })
     }
 
@@ -168,49 +235,34 @@ impl Cpu {
         if !d.has(rights::P) {
             return Err(Fault::np(error).into());
         }
-        if !d.has(rights::L) || d.has(rights::D) {
+        if self.is_ia32e() && d.rights() & (rights::L | rights::D) != rights::L {
             return Err(Fault::gp(error).into());
         }
         let cpl = if d.has(rights::CONFORMING) { self.cpl() } else { d.dpl() };
+        // Only CPL 0 takes over from virtual-8086 mode.
+        if self.is_v86() && cpl != 0 {
+            return Err(Fault::gp(error).into());
+        }
         Ok((d, cpl))
     }
 
-    /// Where the frame is pushed: IST, the stack of an inner level, or here; aligned to 16 bytes.
-    fn handler_stack(&mut self, ist: u8, cpl: u8, ext: u32) -> Result<u64, Trap> {
-        let sp = if ist != 0 {
-            self.tss_stack(28 + 8 * u64::from(ist), ext)?
-        } else if cpl < self.cpl() {
-            self.tss_stack(4 + 8 * u64::from(cpl), ext)?
+    /// Where the frame is pushed: IST, the stack of an inner level (with its SS), or here; in IA-32e mode aligned to 16 bytes.
+    fn handler_stack(&mut self, gate: &Gate, cpl: u8, ext: u32) -> Result<(Option<Segment>, Stack), Trap> {
+        let inner = cpl < self.cpl();
+        if gate.bytes != 8 {
+            if !inner {
+                return Ok((None, self.stack()));
+            }
+            let (ss, stack) = self.inner_stack(cpl, ext)?;
+            return Ok((Some(ss), stack));
+        }
+        let sp = if gate.ist != 0 {
+            self.tss_field(28 + 8 * u64::from(gate.ist), 8, ext)?
+        } else if inner {
+            self.tss_field(4 + 8 * u64::from(cpl), 8, ext)?
         } else {
             self.gpr[RSP]
         };
-        Ok(sp & !15)
-    }
-
-    fn tss_stack(&mut self, offset: u64, ext: u32) -> Result<u64, Trap> {
-        if offset + 7 > u64::from(self.tr.limit) {
-            return Err(Fault::ts(segments::code(self.tr.selector) | ext).into());
-        }
-        self.load_system::<8>(self.tr.base.wrapping_add(offset))
-    }
-
-    /// Pushes `frame`, lowest address first, below `top`: all of it or nothing. A fault names the first word that
-    /// cannot be pushed, from the top.
-    fn push_frame(&mut self, top: u64, frame: &[u64], cpl: u8, ext: u32) -> Result<u64, Trap> {
-        let bytes = 8 * frame.len() as u64;
-        let sp = top.wrapping_sub(bytes);
-        if !is_canonical(sp) || !is_canonical(top.wrapping_sub(1)) {
-            return Err(Fault::ss(ext).into());
-        }
-        let user = cpl == 3;
-        let one_page = sp & PAGE_MASK <= 0x1000 - bytes;
-        let probes = if one_page { 1 } else { frame.len() as u64 };
-        for i in 1..=probes {
-            self.probe_write(top.wrapping_sub(8 * i), 8, user)?;
-        }
-        for (at, word) in (sp..).step_by(8).zip(frame) {
-            self.store(at, *word, 8, user)?;
-        }
-        Ok(sp)
+        Ok((inner.then(|| null_stack(cpl)), Stack::long(sp & !15, cpl)))
     }
 }

@@ -31,6 +31,8 @@ pub(crate) mod vector {
     pub(crate) const DE: u8 = 0;
     pub(crate) const DB: u8 = 1;
     pub(crate) const BP: u8 = 3;
+    pub(crate) const OF: u8 = 4;
+    pub(crate) const BR: u8 = 5;
     pub(crate) const UD: u8 = 6;
     pub(crate) const NM: u8 = 7;
     pub(crate) const DF: u8 = 8;
@@ -57,6 +59,8 @@ impl Fault {
     pub(crate) const DE: Self = Self::plain(vector::DE);
     /// #DB.
     pub(crate) const DB: Self = Self::plain(vector::DB);
+    /// #BR.
+    pub(crate) const BR: Self = Self::plain(vector::BR);
     /// #UD.
     pub(crate) const UD: Self = Self::plain(vector::UD);
     /// #NM.

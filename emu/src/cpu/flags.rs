@@ -39,7 +39,7 @@ pub(crate) const ID: u64 = 1 << 21;
 pub(crate) const FIXED: u64 = 1 << 1;
 
 /// The flags that there are.
-pub(crate) const KNOWN: u64 = ARITH | FIXED | TF | IF | DF | IOPL | NT | RF | AC | ID;
+pub(crate) const KNOWN: u64 = ARITH | FIXED | TF | IF | DF | IOPL | NT | RF | VM | AC | ID;
 
 /// How `Lazy` is to be read. The low two bits are log2 of the operand size.
 pub(crate) mod kind {

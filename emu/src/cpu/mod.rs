@@ -7,12 +7,15 @@ mod far;
 pub(crate) mod fault;
 pub(crate) mod flags;
 pub(crate) mod fpu;
+mod gate;
+pub(crate) mod mode;
 pub(crate) mod model;
 mod msr;
 pub(crate) mod pmu;
 pub(crate) mod regs;
 mod run;
 pub(crate) mod segments;
+mod stack;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;
@@ -25,6 +28,7 @@ use crate::op::{Header, Links, Op};
 use crate::state::{ConsoleClient, Fpu, Msrs, Pmu, Segment, Shadow, Table};
 use fault::Trap;
 use flags::Lazy;
+use mode::Mode;
 use model::FeatureSet;
 pub(crate) use msr::is_pat;
 
@@ -40,7 +44,7 @@ pub(crate) mod offset {
     pub(crate) const ZERO: u8 = 128;
     /// Effective address or value handed from one op of an instruction to the next.
     pub(crate) const TMP: u8 = 136;
-    /// Linear address of the running block.
+    /// Instruction pointer of the running block.
     pub(crate) const RIP: u8 = 144;
     /// A value on its way, where `TMP` may hold an address.
     pub(crate) const VALUE: u8 = 152;
@@ -78,7 +82,7 @@ pub(crate) struct Cpu {
     pub(crate) gpr: [u64; 16],
     pub(crate) zero: u64,
     pub(crate) tmp: u64,
-    /// Linear address of the running block's first byte; exact between blocks.
+    /// Instruction pointer of the running block's first byte; exact between blocks.
     pub(crate) rip: u64,
     pub(crate) value: u64,
     pub(crate) flags: Lazy,
@@ -110,6 +114,8 @@ pub(crate) struct Cpu {
     pub(crate) cr4: u64,
     pub(crate) cr8: u64,
     pub(crate) xcr0: u64,
+    /// Page-directory-pointer-table entries of PAE paging (SDM Vol. 3A, 4.4.1).
+    pub(crate) pdpte: [u64; 4],
     pub(crate) dr: [u64; 8],
     pub(crate) msr: Msrs,
     pub(crate) pmu: Pmu,
@@ -137,6 +143,10 @@ pub(crate) struct Cpu {
     pub(crate) door_break: bool,
     /// Running a block of one instruction, all flags live.
     pub(crate) single: bool,
+    /// How code is decoded and reaches memory now.
+    pub(crate) mode: Mode,
+    /// The bits of the instruction pointer.
+    pub(crate) ip_mask: u64,
     /// The operator asked to switch off.
     pub(crate) switch_off: bool,
     /// Console clients.
@@ -170,9 +180,9 @@ impl Cpu {
         self.returns = [Return { rip: 0, key: 0, links: std::ptr::null() }; RETURNS];
     }
 
-    /// Current privilege level: the RPL of CS.
+    /// Current privilege level: the DPL of SS, in real and virtual-8086 mode, too (SDM Vol. 3C, 25.4.1).
     pub(crate) fn cpl(&self) -> u8 {
-        (self.seg[regs::CS].selector & 3) as u8
+        (self.seg[regs::SS].rights >> 5 & 3) as u8
     }
 
     /// The header to fall back to when nothing is known.

@@ -96,9 +96,11 @@ features! {
     MSR                0x1 Edx  5 V1 Instruction 0;
     PAE                0x1 Edx  6 V1 Mode        cr4::PAE;
     CX8                0x1 Edx  8 V1 Instruction 0;
+    SEP                0x1 Edx 11 V1 Instruction 0;
     PGE                0x1 Edx 13 V1 Mode        cr4::PGE;
     CMOV               0x1 Edx 15 V1 Instruction 0;
     PAT                0x1 Edx 16 V1 Fact        0;
+    PSE36              0x1 Edx 17 V1 Fact        0;
     CLFSH              0x1 Edx 19 V1 Instruction 0;
     MMX                0x1 Edx 23 V1 Instruction 0;
     FXSR               0x1 Edx 24 V1 Instruction cr4::OSFXSR;

@@ -4,8 +4,10 @@ use std::io;
 
 use super::fault::{Fault, Trap};
 use super::flags::{self, Lazy};
+use super::mode::Mode;
 use super::model::FeatureSet;
-use super::regs::{cr0, cr4, dr6, efer};
+use super::regs::{CS, cr0, cr4, dr6, efer};
+use super::segments::rights;
 use super::{Cpu, Exit, RETURNS, Return};
 use crate::block::Cache;
 use crate::boot::{hand_off, linux};
@@ -46,6 +48,7 @@ impl Cpu {
             cr4: 0,
             cr8: 0,
             xcr0: 0,
+            pdpte: [0; 4],
             dr: [0; 8],
             msr: Msrs::default(),
             pmu: Pmu::default(),
@@ -63,6 +66,8 @@ impl Cpu {
             refetch: false,
             door_break: false,
             single: false,
+            mode: Mode::Long,
+            ip_mask: u64::MAX,
             switch_off: false,
             clients: std::collections::BTreeMap::new(),
             told: std::collections::BTreeSet::new(),
@@ -103,6 +108,7 @@ impl Cpu {
         // SAFETY: the block is live and fits the budget; handlers reach the CPU through this pointer only.
         let left = unsafe { run_chain(cpu, header, budget as i64) };
         self.retired = self.limit.wrapping_sub(left as u64);
+        self.rip &= self.ip_mask;
         self.count_retired();
         if matches!(self.exit, Exit::Trap(Trap::Fault(_) | Trap::Starved)) {
             // An instruction that is not done has hit no data breakpoint.
@@ -182,9 +188,11 @@ impl Cpu {
         self.steps += 1;
     }
 
-    /// To be called after every change of CPL, CR0, CR3, CR4, EFER or RFLAGS.AC.
+    /// To be called after every change of a segment, CPL, CR0, CR3, CR4, EFER, RFLAGS.AC or RFLAGS.VM.
     pub(crate) fn mode_changed(&mut self) {
         self.user = self.cpl() == 3;
+        self.mode = self.find_mode();
+        self.ip_mask = if self.is_long() { u64::MAX } else { u32::MAX.into() };
         let half = match () {
             () if self.checked() => Half::Checked,
             () if self.user => Half::User,
@@ -192,17 +200,18 @@ impl Cpu {
             () => Half::Supervisor,
         };
         self.spaces.select([
-            self.cr0 & (cr0::PG | cr0::WP),
+            self.cr0 & (cr0::PE | cr0::PG | cr0::WP) | self.rflags & flags::VM,
             self.cr3 & !0x1f,
             self.cr4 & (cr4::PSE | cr4::PAE | cr4::SMEP | cr4::SMAP),
-            self.msr.efer & (efer::LMA | efer::NXE),
+            self.msr.efer & (efer::LMA | efer::NXE) | (self.mode as u64) << 62,
+            self.code_context(),
         ]);
         self.tlb = &raw mut *self.spaces.tlb(half);
         self.code_key = self.spaces.code_key(self.user);
     }
 
     /// Forgets every translation: of data, and of code by linear address. Needed only when a table entry that may be cached has
-    /// changed, and for a new state.
+    /// changed, for new page-directory pointers, and for a new state.
     pub(crate) fn flush_tlb(&mut self) {
         self.spaces.forget();
         self.mem.forget_tables();
@@ -244,6 +253,7 @@ impl Cpu {
             cr4: self.cr4,
             cr8: self.cr8,
             xcr0: self.xcr0,
+            pdpte: self.pdpte,
             dr: self.dr,
             msr: self.msr,
             xmm: self.ymm.map(|[low, _]| low),
@@ -266,6 +276,7 @@ impl Cpu {
         (self.gdtr, self.idtr) = (state.gdtr, state.idtr);
         (self.cr0, self.cr2, self.cr3, self.cr4, self.cr8) = (state.cr0, state.cr2, state.cr3, state.cr4, state.cr8);
         self.xcr0 = state.xcr0;
+        self.pdpte = state.pdpte;
         self.dr = state.dr;
         self.msr = state.msr;
         self.ymm = std::array::from_fn(|n| [state.xmm[n], state.ymm_high[n]]);
@@ -273,13 +284,35 @@ impl Cpu {
         self.fpu = state.fpu;
         self.pmu = state.pmu;
         (self.halted, self.shadow, self.debug_pending) = (state.halted, state.shadow, state.debug_pending);
-        self.set_rflags_all(state.rflags);
+        // IA-32e mode has no virtual-8086 mode, and real mode is not one.
+        let v86 = self.cr0 & cr0::PE != 0 && !self.is_ia32e();
+        self.set_rflags_all(if v86 { state.rflags } else { state.rflags & !flags::VM });
         self.flush_tlb();
         self.forget_returns();
     }
 }
 
 impl CpuState {
+    /// Size of the code it runs: 16, 32 or 64 bits.
+    #[must_use]
+    pub fn code_bits(&self) -> u32 {
+        let code = self.seg[CS].rights;
+        match self.msr.efer & efer::LMA != 0 && code & rights::L != 0 {
+            true => 64,
+            false if code & rights::D != 0 => 32,
+            false => 16,
+        }
+    }
+
+    /// Linear address of the next instruction.
+    #[must_use]
+    pub fn code_address(&self) -> u64 {
+        match self.code_bits() {
+            64 => self.rip,
+            _ => self.seg[CS].base.wrapping_add(self.rip) & u64::from(u32::MAX),
+        }
+    }
+
     /// The CPU as a bare ELF finds it (ARCHITECTURE.md, "Bare ELF hand-off").
     #[must_use]
     pub fn handed_off(entry: u64) -> Self {

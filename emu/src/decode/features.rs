@@ -52,6 +52,7 @@ pub(super) fn needs(i: &Instruction) -> Option<FeatureSet> {
             C::RDRAND => F::RDRAND,
             C::RDSEED => F::RDSEED,
             C::RDTSCP => F::RDTSCP,
+            C::SEP => F::SEP,
             C::SERIALIZE => F::SERIALIZE,
             C::SHA => F::SHA,
             C::SMAP => F::SMAP,

@@ -1,26 +1,28 @@
-//! How long an encoding is, whether or not it is an instruction: in 64-bit mode the CPU fetches all of it (and raises #PF,
+//! How long an encoding is, whether or not it is an instruction: the CPU fetches all of it (and raises #PF,
 //! or #GP above 15 bytes) before it finds out (#UD). As measured on recent Intel silicon; SDM Vol. 2D, appendix A
 //! has the maps.
 
 /// Bytes of an instruction at most.
 pub(crate) const MAX: usize = 15;
 
-/// The length of what begins in `code`; `None` if `code` does not hold it whole.
-pub(super) fn of(code: &[u8]) -> Option<usize> {
-    let mut reader = Reader { code, at: 0 };
+/// The length of what begins in `code`, which is code of `bits`; `None` if `code` does not hold it whole.
+pub(super) fn of(code: &[u8], bits: u32) -> Option<usize> {
+    let mut reader = Reader { code, at: 0, bits };
     let (prefixes, opcode) = reader.prefixes()?;
     let tail = match opcode {
-        0x0f => reader.escape()?,
+        0x0f => reader.escape(&prefixes)?,
+        // LES, LDS and BOUND, unless their ModRM names registers.
+        0xc4 | 0xc5 | 0x62 if bits != 64 && reader.peek()? < 0xc0 => MODRM,
         0xc4 => reader.vex(2)?,
         0xc5 => {
             reader.next()?;
-            map_0f(reader.next()?, true)
+            map_0f(reader.next()?, true, 4)
         }
         0x62 => reader.vex(3)?,
         _ => one_byte(opcode, &prefixes, reader.peek()),
     };
     if tail.modrm {
-        reader.modrm()?;
+        reader.modrm(prefixes.address_bytes)?;
     }
     let end = reader.at + tail.immediate;
     (end <= code.len()).then_some(end)
@@ -40,17 +42,20 @@ const fn tail(modrm: bool, immediate: usize) -> Tail {
     Tail { modrm, immediate }
 }
 
-/// The prefixes that change lengths.
-#[derive(Default)]
+/// What the prefixes that change lengths make of them.
 struct Prefixes {
-    operand: bool,
-    address: bool,
+    /// Bytes of an immediate that is as long as the operand, at most 4.
+    operand_bytes: usize,
+    /// Bytes of a relative near branch's distance.
+    branch_bytes: usize,
+    address_bytes: usize,
     rex_w: bool,
 }
 
 struct Reader<'c> {
     code: &'c [u8],
     at: usize,
+    bits: u32,
 }
 
 impl Reader<'_> {
@@ -66,30 +71,42 @@ impl Reader<'_> {
 
     /// Reads the prefixes and the byte behind them.
     fn prefixes(&mut self) -> Option<(Prefixes, u8)> {
-        let mut prefixes = Prefixes::default();
+        let (mut operand, mut address, mut rex_w) = (false, false, false);
         loop {
             let byte = self.next()?;
             // REX counts only right before the opcode.
-            let rex_w = (0x48..=0x4f).contains(&byte);
             match byte {
-                0x66 => prefixes.operand = true,
-                0x67 => prefixes.address = true,
-                0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3 | 0x40..=0x4f => {}
-                _ => return Some((prefixes, byte)),
+                0x66 => operand = true,
+                0x67 => address = true,
+                0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0xf0 | 0xf2 | 0xf3 => {}
+                0x40..=0x4f if self.bits == 64 => {}
+                _ => return Some((self.sizes(operand, address, rex_w), byte)),
             }
-            prefixes.rex_w = rex_w;
+            rex_w = self.bits == 64 && (0x48..=0x4f).contains(&byte);
         }
     }
 
+    fn sizes(&self, operand: bool, address: bool, rex_w: bool) -> Prefixes {
+        let operand_bytes = if (self.bits == 16) == operand || rex_w { 4 } else { 2 };
+        let address_bytes = match (self.bits, address) {
+            (64, false) => 8,
+            (64, true) | (32, false) | (16, true) => 4,
+            _ => 2,
+        };
+        // Intel ignores the prefix in 64-bit mode.
+        let branch_bytes = if self.bits == 64 { 4 } else { operand_bytes };
+        Prefixes { operand_bytes, branch_bytes, address_bytes, rex_w }
+    }
+
     /// Behind 0F.
-    fn escape(&mut self) -> Option<Tail> {
+    fn escape(&mut self, prefixes: &Prefixes) -> Option<Tail> {
         let opcode = self.next()?;
         Some(match opcode {
             0x38..=0x3f => {
                 self.next()?;
                 tail(true, usize::from(opcode & 2 != 0))
             }
-            _ => map_0f(opcode, false),
+            _ => map_0f(opcode, false, prefixes.branch_bytes),
         })
     }
 
@@ -105,16 +122,25 @@ impl Reader<'_> {
         }
         let opcode = self.next()?;
         Some(match map {
-            1 => map_0f(opcode, true),
+            1 => map_0f(opcode, true, 4),
             2 => MODRM,
             _ => tail(true, 1),
         })
     }
 
     /// ModRM, SIB and displacement (SDM Vol. 2A, 2.1.5).
-    fn modrm(&mut self) -> Option<()> {
+    fn modrm(&mut self, address_bytes: usize) -> Option<()> {
         let modrm = self.next()?;
         let (kind, rm) = (modrm >> 6, modrm & 7);
+        if address_bytes == 2 {
+            self.at += match kind {
+                0 if rm == 6 => 2,
+                1 => 1,
+                2 => 2,
+                _ => 0,
+            };
+            return Some(());
+        }
         let base = if rm == 4 && kind != 3 { self.next()? & 7 } else { rm };
         self.at += match kind {
             0 if base == 5 => 4,
@@ -128,7 +154,7 @@ impl Reader<'_> {
 
 /// The one-byte map. `next` is the byte behind the opcode: group 3 has an immediate for two of its members.
 fn one_byte(opcode: u8, prefixes: &Prefixes, next: Option<u8>) -> Tail {
-    let word_or_long = if prefixes.operand && !prefixes.rex_w { 2 } else { 4 };
+    let word_or_long = prefixes.operand_bytes;
     match opcode {
         0x00..=0x3f => match opcode & 7 {
             0..=3 => MODRM,
@@ -143,11 +169,11 @@ fn one_byte(opcode: u8, prefixes: &Prefixes, next: Option<u8>) -> Tail {
         0x6b | 0x80 | 0x82 | 0x83 | 0xc0 | 0xc1 | 0xc6 => tail(true, 1),
         // Far pointers, which are invalid in 64-bit mode.
         0x9a | 0xea => tail(false, 2 + word_or_long),
-        0xa0..=0xa3 => tail(false, if prefixes.address { 4 } else { 8 }),
+        0xa0..=0xa3 => tail(false, prefixes.address_bytes),
         0xb8..=0xbf => tail(false, if prefixes.rex_w { 8 } else { word_or_long }),
         0xc2 | 0xca => tail(false, 2),
         0xc8 => tail(false, 3),
-        0xe8 | 0xe9 => tail(false, 4),
+        0xe8 | 0xe9 => tail(false, prefixes.branch_bytes),
         0xf6 | 0xf7 => {
             let test = next.is_some_and(|modrm| modrm & 0x30 == 0);
             tail(
@@ -166,7 +192,7 @@ fn one_byte(opcode: u8, prefixes: &Prefixes, next: Option<u8>) -> Tail {
 }
 
 /// The two-byte map, behind 0F or (`vex`) in VEX and EVEX.
-fn map_0f(opcode: u8, vex: bool) -> Tail {
+fn map_0f(opcode: u8, vex: bool, branch_bytes: usize) -> Tail {
     match opcode {
         0x04..=0x0c | 0x0e | 0x0f | 0x24..=0x27 | 0x30..=0x37 | 0x77 => NOTHING,
         0x38..=0x3f if vex => NOTHING,
@@ -174,7 +200,7 @@ fn map_0f(opcode: u8, vex: bool) -> Tail {
         0x20..=0x23 => tail(false, 1),
         0xa0..=0xa2 | 0xa8..=0xaa | 0xc8..=0xcf => NOTHING,
         0x70..=0x73 | 0xa4 | 0xac | 0xba | 0xc2 | 0xc4..=0xc6 => tail(true, 1),
-        0x80..=0x8f => tail(false, 4),
+        0x80..=0x8f => tail(false, branch_bytes),
         _ => MODRM,
     }
 }
@@ -222,8 +248,8 @@ mod tests {
     #[test]
     fn lengths_are_those_of_silicon() {
         for (code, length) in MEASURED {
-            assert_eq!(of(code), Some(*length), "{code:02x?}");
-            assert_eq!(of(&code[..length - 1]), None, "{code:02x?} cut");
+            assert_eq!(of(code, 64), Some(*length), "{code:02x?}");
+            assert_eq!(of(&code[..length - 1], 64), None, "{code:02x?} cut");
         }
     }
 
@@ -235,14 +261,16 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             seed.to_be_bytes()
         };
-        let mut valid = 0;
-        for _ in 0..300_000 {
-            let code = [random(), random()].concat();
-            if let Some(length) = super::super::valid_length(&code) {
-                valid += 1;
-                assert_eq!(of(&code), Some(length), "{code:02x?}");
+        for bits in [16, 32, 64] {
+            let mut valid = 0;
+            for _ in 0..200_000 {
+                let code = [random(), random()].concat();
+                if let Some(length) = super::super::valid_length(&code, bits) {
+                    valid += 1;
+                    assert_eq!(of(&code, bits), Some(length), "{bits}: {code:02x?}");
+                }
             }
+            assert!(valid > 60_000);
         }
-        assert!(valid > 100_000);
     }
 }

@@ -1,11 +1,12 @@
 //! BT BTS BTR BTC BSF BSR.
 
 use super::Bound;
-use super::operand::{ea, flags, operands, place, push_address, read, segment_base};
+use super::operand::{ea, flags, operands, place, push_offset, push_segment, read};
 use crate::alu;
 use crate::block::Builder;
 use crate::cpu::flags::{CF, Lazy};
-use crate::cpu::{Cpu, offset};
+use crate::cpu::mode::truncated;
+use crate::cpu::{Cpu, offset, regs};
 use crate::decode::{Insn, Operand};
 use crate::engine::next;
 use crate::op::{Handler, Op, access};
@@ -49,13 +50,13 @@ pub(crate) fn test<B: Bit>(i: &Insn, b: &mut Builder) -> Bound {
     let immediate = matches!(i.operands[1], Operand::Imm(_));
     let how = if B::STORES { access::READ | access::WRITE } else { access::READ };
     if memory && !immediate {
-        push_address(i, b, false);
         let Operand::Reg(src) = i.operands[1] else { return Err(super::Unsupported) };
-        let mem = &i.mem;
-        let adjust: Handler = by_width!(i.width, T => bit_address::<T>);
-        b.push(Op { f: adjust, src, aux: mem.seg.unwrap_or(0), imm: u64::from(mem.addr32), ..Builder::blank() });
-        let stack = if mem.stack { access::STACK } else { 0 };
+        push_offset(&i.mem, b);
+        let adjust: Handler = by_width!(i.width, T => bit_offset::<T>);
+        b.push(Op { f: adjust, src, aux: i.mem.bytes, ..Builder::blank() });
+        let stack = if usize::from(i.mem.seg) == regs::SS { access::STACK } else { 0 };
         let access = how | i.width.trailing_zeros() as u8 | stack;
+        push_segment(i.mem.seg, b, access);
         let f: Handler = by_width!(i.width, T => test_m::<B, T, false>);
         b.push(Op { f, base: offset::TMP, src, access, ..Builder::blank() });
         return Ok(());
@@ -70,19 +71,12 @@ pub(crate) fn test<B: Bit>(i: &Insn, b: &mut Builder) -> Bound {
     Ok(())
 }
 
-unsafe fn bit_address<T: Width>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+unsafe fn bit_offset<T: Width>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
         let bit = T::get(cpu, (*op).src).sx() as i64;
         let bytes = (bit >> T::BITS.trailing_zeros()) * T::SIZE as i64;
-        let mut addr = (*cpu).tmp.wrapping_add(bytes as u64);
-        if (*op).imm != 0 {
-            addr &= u64::from(u32::MAX);
-        }
-        if (*op).aux != 0 {
-            addr = addr.wrapping_add(segment_base(cpu, op));
-        }
-        (*cpu).tmp = addr;
+        (*cpu).tmp = truncated((*cpu).tmp.wrapping_add(bytes as u64), (*op).aux);
         next!(cpu, op, budget)
     }
 }

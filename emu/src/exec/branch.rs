@@ -2,9 +2,11 @@
 
 use super::mov::by_condition;
 use super::operand::{Form, ea, flags, form, operands, read, test};
-use super::{Bound, Unsupported, mov, system};
+use super::stack::{Narrow, Pointer, Wide, by_stack_width};
+use super::{Bound, Unsupported, mov, near, system};
 use crate::block::Builder;
 use crate::cpu::flags::{Lazy, ZF, holds_logic, holds_sub};
+use crate::cpu::mode::Mode;
 use crate::cpu::{Cpu, Exit, RETURNS, offset, regs};
 use crate::decode::{Insn, Operand, Operation};
 use crate::engine::{enter, follow, general_protection, go, jump, leave_before};
@@ -20,10 +22,11 @@ const INDIRECT: u8 = 1;
 fn push_indirect(i: &Insn, b: &mut Builder, by_register: Handler, by_memory: Handler, imm: u64) -> Bound {
     match i.operands[0] {
         Operand::Reg(src) => b.push(Op { f: by_register, src, imm, aux: INDIRECT, ..Builder::blank() }),
-        Operand::Mem if i.mem_width == 8 => {
-            let op = super::operand::mem_op(i, b, access::READ, 8);
+        Operand::Mem => {
+            let op = super::operand::mem_op(i, b, access::READ, i.mem_width);
             if b.is_single() {
-                b.push(Op { f: mov::mov_rm::<u64>, dst: offset::TMP, ..op });
+                let load: Handler = by_width!(i.mem_width, T => mov::mov_rm::<T>);
+                b.push(Op { f: load, dst: offset::TMP, ..op });
                 b.push(Op { f: by_register, src: offset::TMP, imm, aux: INDIRECT, ..Builder::blank() });
             } else {
                 b.push(Op { f: by_memory, imm, aux: INDIRECT, access: op.access | access::LEAVES, ..op });
@@ -34,32 +37,47 @@ fn push_indirect(i: &Insn, b: &mut Builder, by_register: Handler, by_memory: Han
     Ok(())
 }
 
+/// Whether a near branch is one of the fast path: as wide as the mode, and nothing to check it against.
+fn is_plain(i: &Insn, b: &Builder) -> bool {
+    match b.mode() {
+        Mode::Long => true,
+        Mode::Flat => i.width == 4,
+        Mode::Segmented32 | Mode::Segmented16 => false,
+    }
+}
+
 /// The target of an indirect jump or call.
 macro_rules! target {
-    ($MEM:expr, $cpu:expr, $op:expr, $budget:expr) => {
-        if $MEM { read!(u64, $cpu, $op, $budget, ea($cpu, $op)) } else { u64::get($cpu, (*$op).src) }
+    ($T:ty, $MEM:expr, $cpu:expr, $op:expr, $budget:expr) => {
+        if $MEM { read!($T, $cpu, $op, $budget, ea($cpu, $op)) } else { <$T>::get($cpu, (*$op).src) }.zx()
     };
 }
 
 /// JMP.
 pub(crate) fn jmp(i: &Insn, b: &mut Builder) -> Bound {
+    if i.is_far() {
+        return system::bind(i, b);
+    }
+    if !is_plain(i, b) {
+        return near::jmp(i, b);
+    }
     if let Operand::Branch(target) = i.operands[0] {
         b.push(Op { f: crate::engine::fall_through, ..Builder::blank() });
         b.end_with_links(target, target);
         return Ok(());
     }
-    if i.is_far() {
-        return system::bind(i, b);
+    match b.mode() {
+        Mode::Long => push_indirect(i, b, jmp_to::<u64, false>, jmp_to::<u64, true>, 0)?,
+        _ => push_indirect(i, b, jmp_to::<u32, false>, jmp_to::<u32, true>, 0)?,
     }
-    push_indirect(i, b, jmp_to::<false>, jmp_to::<true>, 0)?;
     b.end();
     Ok(())
 }
 
-unsafe fn jmp_to<const MEM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+unsafe fn jmp_to<T: Width, const MEM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        let target = target!(MEM, cpu, op, budget);
+        let target = target!(T, MEM, cpu, op, budget);
         if !is_canonical(target) {
             return general_protection(cpu, op, budget);
         }
@@ -67,53 +85,59 @@ unsafe fn jmp_to<const MEM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> 
     }
 }
 
-/// CALL. The links' fall side is where it returns to.
+/// CALL. The links' fall side is where it returns to; `Op::access` is that of the push.
 pub(crate) fn call(i: &Insn, b: &mut Builder) -> Bound {
     let back = i.end_off();
-    if let Operand::Branch(target) = i.operands[0] {
-        b.push(Op { f: call_near, imm: back as u64, ..Builder::blank() });
-        b.end_with_links(target, back);
-        return Ok(());
-    }
     if i.is_far() {
         return system::bind(i, b);
     }
-    push_indirect(i, b, call_to::<false>, call_to::<true>, back as u64)?;
+    if !is_plain(i, b) {
+        return near::call(i, b);
+    }
+    if let Operand::Branch(target) = i.operands[0] {
+        let f: Handler = by_stack_width!(i.width, b, T, P => call_near::<T, P>);
+        b.push(Op { f, imm: back as u64, ..Builder::blank() });
+        b.end_with_links(target, back);
+        return Ok(());
+    }
+    let (by_register, by_memory): (Handler, Handler) =
+        by_stack_width!(i.width, b, T, P => (call_to::<T, P, false>, call_to::<T, P, true>));
+    push_indirect(i, b, by_register, by_memory, back as u64)?;
     b.end_with_links(back, back);
     Ok(())
 }
 
-unsafe fn call_near(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+unsafe fn call_near<T: Width, P: Pointer>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
+        let sp = P::moved((*cpu).gpr[regs::RSP], T::SIZE.wrapping_neg());
         let back = (*cpu).rip.wrapping_add((*op).imm);
-        let p = tlb_write::<u64>(cpu, sp);
+        let p = tlb_write::<T>(cpu, sp);
         if p.is_null() {
-            return call_miss(cpu, op, budget);
+            return call_miss::<T, P>(cpu, op, budget);
         }
-        p.write_unaligned(back);
+        p.write_unaligned(T::low(back));
         (*cpu).gpr[regs::RSP] = sp;
         (*cpu).push_return(back, Op::links(op));
         follow!(cpu, op, budget, TAKEN)
     }
 }
 
-unsafe fn call_to<const MEM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+unsafe fn call_to<T: Width, P: Pointer, const MEM: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        let target = target!(MEM, cpu, op, budget);
+        let target = target!(T, MEM, cpu, op, budget);
         if !is_canonical(target) {
             return call_nowhere(cpu, op, budget);
         }
-        let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
+        let sp = P::moved((*cpu).gpr[regs::RSP], T::SIZE.wrapping_neg());
         let back = (*cpu).rip.wrapping_add((*op).imm);
-        let p = tlb_write::<u64>(cpu, sp);
+        let p = tlb_write::<T>(cpu, sp);
         if p.is_null() {
             (*cpu).value = target;
-            return call_miss(cpu, op, budget);
+            return call_miss::<T, P>(cpu, op, budget);
         }
-        p.write_unaligned(back);
+        p.write_unaligned(T::low(back));
         (*cpu).gpr[regs::RSP] = sp;
         (*cpu).push_return(back, Op::links(op));
         jump!(cpu, target, budget)
@@ -132,7 +156,11 @@ unsafe fn call_nowhere(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
             Prepared::Ready | Prepared::Bounce => {}
         }
         let back = (*cpu).rip.wrapping_add((*op).imm);
-        if (*cpu).store_stack(sp, back) { general_protection(cpu, op, budget) } else { leave_before(cpu, op, budget) }
+        if (*cpu).store_stack::<u64>(sp, back) {
+            general_protection(cpu, op, budget)
+        } else {
+            leave_before(cpu, op, budget)
+        }
     }
 }
 
@@ -140,18 +168,18 @@ unsafe fn call_nowhere(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 /// done here. An indirect call has left its target in `Cpu::value`.
 #[cold]
 #[inline(never)]
-unsafe fn call_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+unsafe fn call_miss<T: Width, P: Pointer>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: a handler's tail.
     unsafe {
-        let sp = (*cpu).gpr[regs::RSP].wrapping_sub(8);
-        match (*cpu).prepare(sp, access::WRITE | access::STACK | 3) {
+        let sp = P::moved((*cpu).gpr[regs::RSP], T::SIZE.wrapping_neg());
+        match (*cpu).prepare(sp, access::WRITE | access::STACK | T::LOG as u8) {
             // Not an indirect one: its target may be in the table entry that has just been marked.
             Prepared::Ready if (*op).aux != INDIRECT => go!(cpu, op, budget),
             Prepared::Leave => return leave_before(cpu, op, budget),
             Prepared::Ready | Prepared::Bounce => {}
         }
         let back = (*cpu).rip.wrapping_add((*op).imm);
-        if !(*cpu).store_stack(sp, back) {
+        if !(*cpu).store_stack::<T>(sp, back) {
             return leave_before(cpu, op, budget);
         }
         let links: *const Links = Op::links(op);
@@ -165,31 +193,34 @@ unsafe fn call_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 
 /// RET, with an optional count of bytes to pop.
 pub(crate) fn ret(i: &Insn, b: &mut Builder) -> Bound {
-    if i.width == 2 {
-        return Err(Unsupported);
-    }
     let pop = match i.operands[0] {
         Operand::Imm(bytes) => bytes,
         _ => 0,
     };
-    b.push(Op { f: ret_near, imm: 8 + pop, access: access::READ | access::STACK | 3, ..Builder::blank() });
+    if !is_plain(i, b) || i.width == 2 {
+        return near::ret(i, b, pop);
+    }
+    let imm = u64::from(i.width) + pop;
+    let access = access::READ | access::STACK | i.width.trailing_zeros() as u8;
+    let f: Handler = by_stack_width!(i.width, b, T, P => ret_near::<T, P>);
+    b.push(Op { f, imm, access, ..Builder::blank() });
     b.end();
     Ok(())
 }
 
-unsafe fn ret_near(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+unsafe fn ret_near<T: Width, P: Pointer>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine; a return entry's links live as long as the cache, and are forgotten with it.
     unsafe {
         let sp = (*cpu).gpr[regs::RSP];
-        let p = tlb_read::<u64>(cpu, sp);
+        let p = tlb_read::<T>(cpu, sp);
         if p.is_null() {
-            return ret_miss(cpu, op, budget);
+            return ret_miss::<T, P>(cpu, op, budget);
         }
-        let target = p.read_unaligned();
+        let target = p.read_unaligned().zx();
         let top = (*cpu).return_top;
         let known = (&raw const (*cpu).returns).cast::<crate::cpu::Return>().add(top % RETURNS);
         if ((*known).rip ^ target) | ((*known).key ^ (*cpu).code_key) == 0 {
-            (*cpu).gpr[regs::RSP] = sp.wrapping_add((*op).imm);
+            (*cpu).gpr[regs::RSP] = P::moved(sp, (*op).imm);
             (*cpu).return_top = top.wrapping_sub(1);
             (*cpu).rip = target;
             enter!(cpu, (*(*known).links).to[FALL], budget)
@@ -197,7 +228,7 @@ unsafe fn ret_near(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
         if !is_canonical(target) {
             return general_protection(cpu, op, budget);
         }
-        (*cpu).gpr[regs::RSP] = sp.wrapping_add((*op).imm);
+        (*cpu).gpr[regs::RSP] = P::moved(sp, (*op).imm);
         jump!(cpu, target, budget)
     }
 }
@@ -205,7 +236,7 @@ unsafe fn ret_near(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 /// A RET whose pop the TLB does not answer.
 #[cold]
 #[inline(never)]
-unsafe fn ret_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+unsafe fn ret_miss<T: Width, P: Pointer>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: a handler's tail.
     unsafe {
         let sp = (*cpu).gpr[regs::RSP];
@@ -214,14 +245,14 @@ unsafe fn ret_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
             Prepared::Leave => return leave_before(cpu, op, budget),
             Prepared::Bounce => {}
         }
-        if !(*cpu).load_stack(sp) {
+        if !(*cpu).load_stack::<T>(sp) {
             return leave_before(cpu, op, budget);
         }
         let target = (*cpu).value;
         if !is_canonical(target) {
             return general_protection(cpu, op, budget);
         }
-        (*cpu).gpr[regs::RSP] = sp.wrapping_add((*op).imm);
+        (*cpu).gpr[regs::RSP] = P::moved(sp, (*op).imm);
         jump!(cpu, target, budget)
     }
 }
@@ -229,15 +260,15 @@ unsafe fn ret_miss(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 impl Cpu {
     /// Writes a return address the slow way; false: leave, `exit` is set.
     #[inline(never)]
-    fn store_stack(&mut self, sp: u64, value: u64) -> bool {
-        let done = self.store(sp, value, 8, self.user);
+    fn store_stack<T: Width>(&mut self, sp: u64, value: u64) -> bool {
+        let done = self.store(sp & self.ip_mask, value, T::SIZE as usize, self.user);
         done.map_err(|trap| self.exit = Exit::Trap(trap)).is_ok()
     }
 
     /// Reads a return address into `value` the slow way; false: leave, `exit` is set.
     #[inline(never)]
-    fn load_stack(&mut self, sp: u64) -> bool {
-        let loaded = self.load::<8>(sp, self.user);
+    fn load_stack<T: Width>(&mut self, sp: u64) -> bool {
+        let loaded = self.load_bytes(sp & self.ip_mask, T::SIZE as u8);
         loaded.map(|value| self.value = value).map_err(|trap| self.exit = Exit::Trap(trap)).is_ok()
     }
 }
@@ -245,6 +276,9 @@ impl Cpu {
 /// Jcc.
 pub(crate) fn jcc(i: &Insn, b: &mut Builder) -> Bound {
     let Operand::Branch(target) = i.operands[0] else { return Err(Unsupported) };
+    if !is_plain(i, b) {
+        return near::jcc(i, b, target);
+    }
     let f: Handler = by_condition!(i.cc, C => jcc_if::<C>);
     b.push(Op { f, ..Builder::blank() });
     b.end_with_links(target, i.end_off());
@@ -266,16 +300,15 @@ unsafe fn jcc_if<const CC: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64
 /// LOOP, LOOPE, LOOPNE and JRCXZ: count in RCX (ECX with a 32-bit address size).
 pub(crate) fn count(i: &Insn, b: &mut Builder) -> Bound {
     let Operand::Branch(target) = i.operands[0] else { return Err(Unsupported) };
-    let f: Handler = match (i.operation, i.addr32) {
-        (Operation::Loop, false) => loop_while::<u64, 0>,
-        (Operation::Loop, true) => loop_while::<u32, 0>,
-        (Operation::Loope, false) => loop_while::<u64, 1>,
-        (Operation::Loope, true) => loop_while::<u32, 1>,
-        (Operation::Loopne, false) => loop_while::<u64, 2>,
-        (Operation::Loopne, true) => loop_while::<u32, 2>,
-        (_, false) => loop_while::<u64, 3>,
-        (_, true) => loop_while::<u32, 3>,
-    };
+    if !is_plain(i, b) {
+        return near::count(i, b, target);
+    }
+    let f: Handler = by_width!(i.address_width, T => match i.operation {
+        Operation::Loop => loop_while::<T, 0>,
+        Operation::Loope => loop_while::<T, 1>,
+        Operation::Loopne => loop_while::<T, 2>,
+        _ => loop_while::<T, 3>,
+    });
     b.push(Op { f, ..Builder::blank() });
     b.end_with_links(target, i.end_off());
     Ok(())
@@ -305,7 +338,7 @@ unsafe fn loop_while<T: Width, const HOW: u8>(cpu: *mut Cpu, op: *const Op, budg
 
 /// CMP or TEST followed by Jcc, as one op. False: not a pair that is worth one.
 pub(crate) fn fused(first: &Insn, second: &Insn, b: &mut Builder) -> bool {
-    if second.operation != Operation::Jcc {
+    if second.operation != Operation::Jcc || !is_plain(second, b) {
         return false;
     }
     let (Operand::Branch(target), Ok(form)) = (second.operands[0], form(first)) else { return false };

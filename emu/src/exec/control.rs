@@ -8,10 +8,11 @@ use crate::block::Builder;
 use crate::cpu::Cpu;
 use crate::cpu::fault::{Fault, Trap};
 use crate::cpu::flags;
-use crate::cpu::regs::{FS, GS, cr0, cr4, dr6, dr7, efer};
+use crate::cpu::regs::{CS, FS, GS, cr0, cr4, dr6, dr7, efer};
+use crate::cpu::segments::rights;
 use crate::decode::{Insn, Operand, Operation as O};
 use crate::engine::slow_handler;
-use crate::mem::{PHYS_BITS, is_canonical};
+use crate::mem::{Access, PHYS_BITS, is_canonical};
 use crate::op::{Handler, Op};
 use crate::state::Fpu;
 
@@ -64,13 +65,13 @@ fn mov_from_control(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
         8 => cpu.cr8,
         _ => return Err(Fault::UD.into()),
     };
-    cpu.set_register(op.dst, 8, value);
+    cpu.set_register(op.dst, cpu.word_bytes(), value);
     Ok(())
 }
 
 fn mov_to_control(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     privileged(cpu)?;
-    let value = cpu.register(op.src, 8);
+    let value = cpu.register(op.src, cpu.word_bytes());
     match op.dst {
         0 => write_cr0(cpu, value),
         2 => {
@@ -88,22 +89,39 @@ fn mov_to_control(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     }
 }
 
-/// CR0 (SDM Vol. 3A, 2.5): PG stays on in 64-bit mode, ET is fixed, the unknown low bits are ignored.
+/// CR0 (SDM Vol. 3A, 2.5; 9.8.5): ET is fixed, the unknown low bits are ignored. PG with EFER.LME leads to IA-32e mode.
 fn write_cr0(cpu: &mut Cpu, value: u64) -> Result<(), Trap> {
     let has = |bit: u64| value & bit != 0;
     if value >> 32 != 0 || has(cr0::PG) && !has(cr0::PE) || has(cr0::NW) && !has(cr0::CD) {
         return GP;
     }
-    if !has(cr0::PG) && cpu.cr4 & cr4::PCIDE != 0 {
+    let turns_on = has(cr0::PG) && cpu.cr0 & cr0::PG == 0;
+    let turns_off = !has(cr0::PG) && cpu.cr0 & cr0::PG != 0;
+    let lme = cpu.msr.efer & efer::LME != 0;
+    if turns_off && cpu.is_long() || !has(cr0::PG) && cpu.cr4 & cr4::PCIDE != 0 {
         return GP;
     }
-    if !has(cr0::PG) && cpu.cr0 & cr0::PG != 0 {
-        cpu.note_unimplemented("paging off");
-        return GP;
+    if turns_on && lme {
+        let tss_16 = cpu.tr.rights & rights::TYPE & 8 == 0;
+        if cpu.cr4 & cr4::PAE == 0 || cpu.seg[CS].rights & rights::L != 0 || tss_16 {
+            return GP;
+        }
+        cpu.msr.efer |= efer::LMA;
+    } else if turns_off {
+        cpu.msr.efer &= !efer::LMA;
+    }
+    let pae = has(cr0::PG) && cpu.cr4 & cr4::PAE != 0 && !cpu.is_ia32e();
+    if pae && (turns_on || (value ^ cpu.cr0) & (cr0::CD | cr0::NW) != 0) {
+        cpu.load_pdptes(cpu.cr3)?;
     }
     cpu.cr0 = value & cr0::KNOWN | cr0::ET;
     cpu.mode_changed();
     Ok(())
+}
+
+/// Whether PAE paging is in use, which has the first level of its tables in the CPU.
+fn is_pae(cpu: &Cpu) -> bool {
+    cpu.cr0 & cr0::PG != 0 && cpu.cr4 & cr4::PAE != 0 && !cpu.is_ia32e()
 }
 
 /// CR3: with PCIDs, bit 63 asks to keep translations and is not stored. Nothing need be forgotten: the TLB is transparent.
@@ -112,19 +130,29 @@ fn write_cr3(cpu: &mut Cpu, value: u64) -> Result<(), Trap> {
     if value >> PHYS_BITS != 0 {
         return GP;
     }
+    if is_pae(cpu) {
+        cpu.load_pdptes(value)?;
+    }
     cpu.cr3 = value;
     cpu.mode_changed();
     Ok(())
 }
 
+/// Bits of CR4 whose change loads the page-directory pointers anew (SDM Vol. 3A, 4.4.1).
+const CR4_PAGING: u64 = cr4::PAE | cr4::PSE | cr4::PGE;
+
 fn write_cr4(cpu: &mut Cpu, value: u64) -> Result<(), Trap> {
-    let long = cpu.msr.efer & efer::LMA != 0;
+    let long = cpu.is_ia32e();
     let begins_pcid = value & !cpu.cr4 & cr4::PCIDE != 0;
     if value & !cpu.features.cr4() != 0
         || long && value & cr4::PAE == 0
         || begins_pcid && (!long || cpu.cr3 & PCID != 0)
     {
         return GP;
+    }
+    let paging = cpu.cr0 & cr0::PG != 0 && !cpu.is_ia32e();
+    if paging && value & cr4::PAE != 0 && (value ^ cpu.cr4) & CR4_PAGING != 0 {
+        cpu.load_pdptes(cpu.cr3)?;
     }
     cpu.cr4 = value;
     cpu.mode_changed();
@@ -147,13 +175,13 @@ fn debug_register(cpu: &mut Cpu, number: u8) -> Result<usize, Trap> {
 
 fn mov_from_debug(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let n = debug_register(cpu, op.src)?;
-    cpu.set_register(op.dst, 8, cpu.dr[n]);
+    cpu.set_register(op.dst, cpu.word_bytes(), cpu.dr[n]);
     Ok(())
 }
 
 fn mov_to_debug(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let n = debug_register(cpu, op.dst)?;
-    let value = cpu.register(op.src, 8);
+    let value = cpu.register(op.src, cpu.word_bytes());
     if n >= 6 && value >> 32 != 0 {
         return GP;
     }
@@ -195,10 +223,10 @@ fn invlpg(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
 /// INVPCID (SDM Vol. 2A): as INVLPG; the register is the type.
 fn invpcid(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     privileged(cpu)?;
-    let at = address(cpu, op, 16)?;
+    let at = address(cpu, op, 16, Access::Read)?;
     let pcid = cpu.load::<8>(at, false)?;
     let linear = cpu.load::<8>(at.wrapping_add(8), false)?;
-    let kind = cpu.register(op.dst, 8);
+    let kind = cpu.register(op.dst, cpu.word_bytes());
     let bad = match kind {
         0 => pcid != 0 && cpu.cr4 & cr4::PCIDE == 0 || !is_canonical(linear),
         1 => pcid != 0 && cpu.cr4 & cr4::PCIDE == 0,
@@ -227,17 +255,26 @@ const FX_BYTES: u64 = 512;
 /// `Op::aux` of FXSAVE64 and its like, whose addresses have 64 bits.
 pub(super) const FX_WIDE: u8 = 64;
 
-fn fx_address(cpu: &Cpu, op: &Op) -> Result<u64, Trap> {
+fn fx_address(cpu: &Cpu, op: &Op, access: Access) -> Result<u64, Trap> {
     if cpu.cr0 & (cr0::EM | cr0::TS) != 0 {
         return Err(Fault::NM.into());
     }
-    let at = address(cpu, op, FX_BYTES)?;
+    let at = address(cpu, op, FX_BYTES, access)?;
     if at % 16 == 0 { Ok(at) } else { Err(Fault::GP0.into()) }
+}
+
+/// XMM registers in the area: half of them outside 64-bit mode.
+fn fx_registers(cpu: &Cpu) -> usize {
+    match cpu.cr4 & cr4::OSFXSR != 0 {
+        true if cpu.is_long() => 16,
+        true => 8,
+        false => 0,
+    }
 }
 
 /// SDM Vol. 2A, FXSAVE.
 fn fxsave(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    let at = fx_address(cpu, op)?;
+    let at = fx_address(cpu, op, Access::Write)?;
     let user = cpu.user;
     cpu.probe_write(at, FX_BYTES, user)?;
     let mut image = [0; FX_XMM as usize + 256];
@@ -247,13 +284,13 @@ fn fxsave(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     for (to, word) in image[FX_XMM as usize..].chunks_exact_mut(8).zip(words) {
         to.copy_from_slice(&word.to_le_bytes());
     }
-    let bytes = if cpu.cr4 & cr4::OSFXSR != 0 { image.len() } else { FX_XMM as usize };
+    let bytes = FX_XMM as usize + 16 * fx_registers(cpu);
     cpu.write_linear(at, &image[..bytes], user)
 }
 
 /// SDM Vol. 2A, FXRSTOR.
 fn fxrstor(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    let at = fx_address(cpu, op)?;
+    let at = fx_address(cpu, op, Access::Read)?;
     let mut image = [0; FX_BYTES as usize];
     cpu.read_linear(at, &mut image, cpu.user)?;
     let word = |at: u64| image[at as usize..].iter().take(8).rev().fold(0, |word, &b| word << 8 | u64::from(b));
@@ -263,10 +300,9 @@ fn fxrstor(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     }
     cpu.mxcsr = mxcsr as u32;
     cpu.fpu = Fpu::from_fx(word, op.aux == FX_WIDE);
-    if cpu.cr4 & cr4::OSFXSR != 0 {
-        for (i, register) in (0..).zip(&mut cpu.ymm) {
-            register[0] = [word(FX_XMM + 16 * i), word(FX_XMM + 16 * i + 8)];
-        }
+    let registers = fx_registers(cpu);
+    for (register, at) in cpu.ymm.iter_mut().take(registers).zip((FX_XMM..).step_by(16)) {
+        register[0] = [word(at), word(at + 8)];
     }
     Ok(())
 }
@@ -292,13 +328,13 @@ fn ldmxcsr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 
 fn stmxcsr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     sse_usable(cpu, op)?;
-    let at = address(cpu, op, 4)?;
+    let at = address(cpu, op, 4, Access::Write)?;
     cpu.store(at, cpu.mxcsr.into(), 4, cpu.user)
 }
 
 /// SDM Vol. 2B, RDPID.
 fn rdpid(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    cpu.set_register(op.dst, 8, cpu.msr.tsc_aux.into());
+    cpu.set_register(op.dst, cpu.word_bytes(), cpu.msr.tsc_aux.into());
     Ok(())
 }
 

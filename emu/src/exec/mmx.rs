@@ -6,6 +6,7 @@ use super::sse::{self, X};
 use super::{Bound, Unsupported};
 use crate::block::Builder;
 use crate::cpu::fpu::status;
+use crate::cpu::mode::Mode;
 use crate::cpu::regs::cr0;
 use crate::cpu::{Cpu, offset};
 use crate::decode::{Insn, MemRef, Mmx as O, Operand, SseMove};
@@ -160,8 +161,8 @@ pub(crate) use row;
 pub(crate) fn mov(op: SseMove, i: &Insn, b: &mut Builder) -> Bound {
     let to_gpr = matches!(i.operands[0], Operand::Reg(_));
     match (op, i.operands[0]) {
-        (SseMove::Movd, Operand::Mem) => push(store_op::<u32>, i, b, access::WRITE),
-        (SseMove::Movq, Operand::Mem) => push(store_op::<u64>, i, b, access::WRITE),
+        (SseMove::Movd, Operand::Mem) => store(store_op::<u32>, i, b),
+        (SseMove::Movq, Operand::Mem) => store(store_op::<u64>, i, b),
         (SseMove::Movd, _) if to_gpr => row!(i, b, u64, |_, y, _| u64::from(u32::at(&y, 0))),
         (SseMove::Movq, _) if to_gpr => row!(i, b, u64, |_, y, _| u64::at(&y, 0)),
         (SseMove::Movd | SseMove::Movq, _) => row!(i, b, |_, y, _| y),
@@ -181,7 +182,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     match op {
         O::Emms => push(emms_op, i, b, 0),
         O::Pshufw => row!(i, b, |_, y, order| lanes::shuffle_low::<8>(y, order)),
-        O::Movntq => push(store_op::<u64>, i, b, access::WRITE),
+        O::Movntq => store(store_op::<u64>, i, b),
         O::Maskmovq => maskmovq(i, b),
         O::Movq2dq => with_xmm(movq2dq_op, i, b),
         O::Movdq2q => with_xmm(movdq2q_op, i, b),
@@ -206,6 +207,25 @@ unsafe fn emms_op(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     }
 }
 
+/// Binds a store. Silicon has begun with it when it finds that the segment does not allow it.
+fn store(f: Handler, i: &Insn, b: &mut Builder) -> Bound {
+    if b.mode() != Mode::Long && i.mem.direct(b.mode()).is_none() {
+        b.push(Op { f: begin_store_op, ..Builder::blank() });
+    }
+    push(f, i, b, access::WRITE)
+}
+
+unsafe fn begin_store_op(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        if is_blocked(cpu) {
+            return blocked(cpu, op, budget);
+        }
+        (*cpu).fpu.set_top(0);
+        next!(cpu, op, budget)
+    }
+}
+
 unsafe fn store_op<T: Width>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
@@ -225,7 +245,7 @@ unsafe fn store_op<T: Width>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 fn maskmovq(i: &Insn, b: &mut Builder) -> Bound {
     let (Operand::Mm(data), Operand::Mm(mask)) = (i.operands[1], i.operands[2]) else { return Err(Unsupported) };
     let mut named = i.clone();
-    named.mem = MemRef { base: offset::RDI, index: offset::ZERO, scale: 0, disp: 0, addr32: i.addr32, ..i.mem };
+    named.mem = MemRef { base: offset::RDI, index: offset::ZERO, scale: 0, disp: 0, bytes: i.address_width, ..i.mem };
     let op = mem_op(&named, b, access::READ | access::WRITE, 8);
     b.push(Op { f: maskmovq_op, dst: data, src: mask, ..op });
     Ok(())

@@ -7,9 +7,12 @@ mod bits;
 mod bmi;
 mod branch;
 mod control;
+mod decimal;
+mod fast;
 mod mmx;
 mod mov;
 mod muldiv;
+mod near;
 mod operand;
 mod shift;
 mod sse;
@@ -126,7 +129,8 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::Loop | O::Loope | O::Loopne | O::Jrcxz => branch::count(i, b),
         O::Push => stack::push(i, b),
         O::Pop => stack::pop(i, b),
-        O::Pushf | O::Popf | O::Enter => stack::slow(i, b),
+        O::Pushf | O::Popf | O::Pusha | O::Popa | O::Enter => stack::slow(i, b),
+        O::Aaa | O::Aas | O::Aam | O::Aad | O::Daa | O::Das | O::Salc | O::Bound => decimal::bind(i, b),
         O::Leave => stack::leave(i, b),
         O::Movs | O::Cmps | O::Stos | O::Lods | O::Scas | O::Ins | O::Outs => string::bind(i, b),
         O::MovsdOrSse | O::CmpsdOrSse if i.is_string() => string::bind(i, b),

@@ -1,9 +1,10 @@
 //! MOV MOVZX MOVSX LEA XCHG BSWAP XLAT CMOVcc SETcc, widening, and the flag instructions.
 
-use super::operand::{Form, ea, flags, form, operands, place, push_address, read, test};
+use super::operand::{Form, ea, flags, form, operands, place, push_offset, read, test};
 use super::{Bound, Unsupported, system};
 use crate::block::Builder;
 use crate::cpu::flags::{AF, ARITH, CF, DF, Lazy, PF, SF, ZF};
+use crate::cpu::mode::truncated;
 use crate::cpu::{Cpu, offset, regs};
 use crate::decode::{Insn, Operand, Operation};
 use crate::engine::next;
@@ -119,12 +120,13 @@ unsafe fn extend_m<T: Width, S: Width, const SIGNED: bool>(cpu: *mut Cpu, op: *c
 pub(crate) fn lea(i: &Insn, b: &mut Builder) -> Bound {
     let Operand::Reg(dst) = i.operands[0] else { return Err(Unsupported) };
     let mem = &i.mem;
-    if let (Ok(disp), false) = (i32::try_from(mem.disp), mem.addr32) {
+    // The destination truncates as the address size would, but for an address narrower than it.
+    if let (Ok(disp), true) = (i32::try_from(mem.disp), mem.bytes >= i.width) {
         let op = Op { disp, base: mem.base, index: mem.index, scale: mem.scale, dst, ..Builder::blank() };
         let f: Handler = by_width!(i.width, T => lea_r::<T>);
         b.push(Op { f, ..op });
     } else {
-        push_address(i, b, false);
+        push_offset(mem, b);
         let f: Handler = by_width!(i.width, T => mov_rr::<T>);
         b.push(Op { f, dst, src: offset::TMP, ..Builder::blank() });
     }
@@ -202,7 +204,7 @@ bswap!(bswap64, u64, |v| v.swap_bytes());
 
 /// XLAT: AL = [RBX + AL].
 pub(crate) fn xlat(i: &Insn, b: &mut Builder) -> Bound {
-    b.push(Op { f: xlat_address, ..Builder::blank() });
+    b.push(Op { f: xlat_address, aux: i.mem.bytes, ..Builder::blank() });
     let mut at_tmp = i.clone();
     (at_tmp.mem.base, at_tmp.mem.index, at_tmp.mem.disp) = (offset::TMP, offset::ZERO, 0);
     let op = super::operand::mem_op(&at_tmp, b, access::READ, 1);
@@ -213,7 +215,8 @@ pub(crate) fn xlat(i: &Insn, b: &mut Builder) -> Bound {
 unsafe fn xlat_address(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        (*cpu).tmp = (*cpu).gpr[regs::RBX].wrapping_add((*cpu).gpr[regs::RAX] & 0xff);
+        let sum = (*cpu).gpr[regs::RBX].wrapping_add((*cpu).gpr[regs::RAX] & 0xff);
+        (*cpu).tmp = truncated(sum, (*op).aux);
         next!(cpu, op, budget)
     }
 }

@@ -2,10 +2,12 @@
 
 use crate::block::Builder;
 use crate::cpu::flags::Lazy;
-use crate::cpu::{Cpu, offset, regs};
-use crate::decode::{Insn, Operand};
-use crate::engine::{go, next};
-use crate::op::{Op, access};
+use crate::cpu::mode::{Mode, truncated};
+use crate::cpu::{Cpu, Exit, offset, regs};
+use crate::decode::{Insn, MemRef, Operand};
+use crate::engine::{go, leave_before, next};
+use crate::mem::Access;
+use crate::op::{Handler, Op, access};
 
 /// Effective address of the op's memory operand.
 ///
@@ -88,55 +90,108 @@ pub(crate) use test;
 /// that does not fit base + index + displacement is first computed into `offset::TMP` by an op of its own.
 pub(crate) fn mem_op(insn: &Insn, b: &mut Builder, how: u8, bytes: u8) -> Op {
     let mem = &insn.mem;
-    let access = how | bytes.trailing_zeros() as u8 | if mem.stack { access::STACK } else { 0 };
-    let plain = Op { base: mem.base, index: mem.index, scale: mem.scale, access, ..Builder::blank() };
-    match (i32::try_from(mem.disp), mem.seg, mem.addr32) {
-        (Ok(disp), None, false) => Op { disp, ..plain },
-        _ => {
-            push_address(insn, b, true);
+    let stack = if usize::from(mem.seg) == regs::SS { access::STACK } else { 0 };
+    let access = how | bytes.trailing_zeros() as u8 | stack;
+    match mem.direct(b.mode()) {
+        Some(disp) => Op { disp, base: mem.base, index: mem.index, scale: mem.scale, access, ..Builder::blank() },
+        None => {
+            let at_once = b.mode() == Mode::Long && usize::from(mem.seg) >= regs::FS;
+            b.push(Op { aux: mem.seg, ..offset_op(mem, at_once) });
+            if !at_once {
+                push_segment(mem.seg, b, access);
+            }
             Op { access, base: offset::TMP, ..Builder::blank() }
         }
     }
 }
 
-/// Adds an op that computes the address of the memory operand into `offset::TMP`; `linear`: with the segment base.
-pub(crate) fn push_address(insn: &Insn, b: &mut Builder, linear: bool) {
-    let mem = &insn.mem;
-    let seg = if linear { mem.seg.unwrap_or(0) } else { 0 };
-    b.push(Op {
-        f: if mem.addr32 { address::<true> } else { address::<false> },
+/// Adds an op that computes the memory operand's offset in its segment into `offset::TMP`.
+pub(crate) fn push_offset(mem: &MemRef, b: &mut Builder) {
+    b.push(offset_op(mem, false));
+}
+
+/// That op; `based`: with the base of the segment named by `Op::aux`, which is FS or GS.
+fn offset_op(mem: &MemRef, based: bool) -> Op {
+    Op {
+        f: match (mem.bytes, based) {
+            (2, _) => effective_address::<2, false>,
+            (4, false) => effective_address::<4, false>,
+            (4, true) => effective_address::<4, true>,
+            (_, false) => effective_address::<8, false>,
+            (_, true) => effective_address::<8, true>,
+        },
         imm: mem.disp as u64,
         base: mem.base,
         index: mem.index,
         scale: mem.scale,
-        aux: seg,
         ..Builder::blank()
-    });
+    }
 }
 
-/// Base of the segment named by `Op::aux`, which is FS or GS.
+/// Adds what makes a linear address of the offset in `offset::TMP` in segment `seg`; nothing if they are the same.
+pub(crate) fn push_segment(seg: u8, b: &mut Builder, access: u8) {
+    let has_base = usize::from(seg) >= regs::FS;
+    let f: Handler = match b.mode() {
+        Mode::Long if has_base => add_base,
+        Mode::Flat if has_base || usize::from(seg) == regs::CS => checked,
+        Mode::Long | Mode::Flat => return,
+        Mode::Segmented32 | Mode::Segmented16 => checked,
+    };
+    b.push(Op { f, aux: seg, access, ..Builder::blank() });
+}
+
+unsafe fn effective_address<const BYTES: u8, const BASED: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let offset = truncated(ea(cpu, op).wrapping_add((*op).imm), BYTES);
+        (*cpu).tmp = if BASED { offset.wrapping_add(segment_base(cpu, op)) } else { offset };
+        next!(cpu, op, budget)
+    }
+}
+
+unsafe fn add_base(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        (*cpu).tmp = (*cpu).tmp.wrapping_add(segment_base(cpu, op));
+        next!(cpu, op, budget)
+    }
+}
+
+/// 64-bit mode: the base of the segment named by `Op::aux`, which is FS or GS.
 ///
 /// # Safety
 /// `cpu` and `op` are live.
 #[inline(always)]
-pub(crate) unsafe fn segment_base(cpu: *const Cpu, op: *const Op) -> u64 {
+unsafe fn segment_base(cpu: *const Cpu, op: *const Op) -> u64 {
     // SAFETY: as the caller promises.
     unsafe { if usize::from((*op).aux) == regs::FS { (*cpu).seg[regs::FS].base } else { (*cpu).seg[regs::GS].base } }
 }
 
-unsafe fn address<const ADDR32: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+unsafe fn checked(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        let mut addr = ea(cpu, op).wrapping_add((*op).imm);
-        if ADDR32 {
-            addr &= u64::from(u32::MAX);
+        if (*cpu).check_operand(op) {
+            next!(cpu, op, budget)
         }
-        // ES (0) has base 0 in 64-bit mode: it stands for "no segment".
-        if (*op).aux != 0 {
-            addr = addr.wrapping_add(segment_base(cpu, op));
+        leave_before(cpu, op, budget)
+    }
+}
+
+impl Cpu {
+    /// Makes the offset in `tmp` a linear address; false: leave, `exit` is set.
+    ///
+    /// # Safety
+    /// `op` is live.
+    #[inline(never)]
+    unsafe fn check_operand(&mut self, op: *const Op) -> bool {
+        // SAFETY: as the caller promises.
+        let (seg, code) = unsafe { ((*op).aux, (*op).access) };
+        let kind = if code & access::WRITE != 0 { Access::Write } else { Access::Read };
+        match self.linear(seg.into(), self.tmp, 1 << (code & access::LOG), kind) {
+            Ok(at) => self.tmp = at,
+            Err(trap) => self.exit = Exit::Trap(trap),
         }
-        (*cpu).tmp = addr;
-        next!(cpu, op, budget)
+        self.exit == Exit::None
     }
 }
 

@@ -11,7 +11,8 @@ use crate::block::Builder;
 use crate::cpu::Cpu;
 use crate::cpu::fault::{Fault, Trap};
 use crate::cpu::flags::{self, Lazy};
-use crate::cpu::regs::{RAX, RCX, RDI, RDX, RSI};
+use crate::cpu::mode::truncated;
+use crate::cpu::regs::{ES, RAX, RCX, RDI, RDX, RSI};
 use crate::decode::{Insn, Operation as O, Rep};
 use crate::engine::slow_handler;
 use crate::mem::{Access, PAGE_BYTES, PAGE_MASK, is_canonical};
@@ -22,9 +23,10 @@ use crate::width::{Width, by_width};
 const REP: u64 = 1;
 /// F2, not F3.
 const NE: u64 = 2;
-const ADDR32: u64 = 4;
+/// Where the bytes of an address stand.
+const ADDRESS_SHIFT: u32 = 8;
 
-/// Binds a string instruction: log2 of the element size in `scale`, the source's segment in `src` (0: none).
+/// Binds a string instruction: log2 of the element size in `scale`, the source's segment in `src`.
 pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
     let f: Handler = match i.operation {
         O::Movs | O::MovsdOrSse => slow_handler!(movs),
@@ -40,8 +42,8 @@ pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
         Rep::Equal => REP,
         Rep::NotEqual => REP | NE,
     };
-    let imm = rep | if i.addr32 { ADDR32 } else { 0 };
-    let op = Op { imm, scale: i.mem_width.trailing_zeros() as u8, src: i.mem.seg.unwrap_or(0), ..operands(i, b) };
+    let imm = rep | u64::from(i.address_width) << ADDRESS_SHIFT;
+    let op = Op { imm, scale: i.mem_width.trailing_zeros() as u8, src: i.mem.seg, ..operands(i, b) };
     push_slow(f, op, b)
 }
 
@@ -77,9 +79,9 @@ fn repeat(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
 fn iterate(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
     cpu.refetch = false;
     // Silicon zero-extends ECX even if nothing is done.
-    cpu.gpr[RCX] = masked(op, cpu.gpr[RCX]);
+    settle(cpu, op, RCX);
     loop {
-        let count = cpu.gpr[RCX];
+        let count = masked(op, cpu.gpr[RCX]);
         if count == 0 {
             break;
         }
@@ -87,7 +89,7 @@ fn iterate(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
             return Err(Trap::Rep);
         }
         let done = step(cpu, op, count.min(cpu.steps_limit - cpu.steps))?;
-        cpu.gpr[RCX] = count - done.iterations;
+        set(cpu, op, RCX, count - done.iterations);
         cpu.steps += done.iterations;
         if done.ends {
             break;
@@ -97,24 +99,38 @@ fn iterate(cpu: &mut Cpu, op: &Op, step: Step) -> Result<(), Trap> {
     Ok(())
 }
 
+fn address_bytes(op: &Op) -> u8 {
+    (op.imm >> ADDRESS_SHIFT) as u8
+}
+
 /// A register as the address size sees it.
 fn masked(op: &Op, value: u64) -> u64 {
-    if op.imm & ADDR32 != 0 { value & u64::from(u32::MAX) } else { value }
+    truncated(value, address_bytes(op))
+}
+
+/// Writes it.
+fn set(cpu: &mut Cpu, op: &Op, register: usize, value: u64) {
+    cpu.set_register((register * 8) as u8, address_bytes(op), value);
+}
+
+/// Makes it what the address size sees of it.
+fn settle(cpu: &mut Cpu, op: &Op, register: usize) {
+    let value = cpu.gpr[register];
+    set(cpu, op, register, value);
 }
 
 fn size(op: &Op) -> u64 {
     1 << op.scale
 }
 
-/// Linear address of the source, RSI.
-fn source(cpu: &Cpu, op: &Op) -> u64 {
-    let base = if op.src == 0 { 0 } else { cpu.seg[usize::from(op.src) % 6].base };
-    base.wrapping_add(masked(op, cpu.gpr[RSI]))
+/// Linear address of the source, RSI: `elements` of it.
+fn source(cpu: &Cpu, op: &Op, elements: u64) -> Result<u64, Trap> {
+    cpu.linear(op.src.into(), masked(op, cpu.gpr[RSI]), elements << op.scale, Access::Read)
 }
 
 /// Linear address of the destination, RDI.
-fn destination(cpu: &Cpu, op: &Op) -> u64 {
-    masked(op, cpu.gpr[RDI])
+fn destination(cpu: &Cpu, op: &Op, elements: u64, access: Access) -> Result<u64, Trap> {
+    cpu.linear(ES, masked(op, cpu.gpr[RDI]), elements << op.scale, access)
 }
 
 /// Moves RSI or RDI by that many elements.
@@ -122,12 +138,24 @@ fn advance(cpu: &mut Cpu, op: &Op, register: usize, elements: u64) {
     let bytes = elements << op.scale;
     let value = cpu.gpr[register];
     let moved = if cpu.rflags & flags::DF != 0 { value.wrapping_sub(bytes) } else { value.wrapping_add(bytes) };
-    cpu.gpr[register] = masked(op, moved);
+    set(cpu, op, register, moved);
 }
 
-/// Whether whole pieces of pages may be worked on: upward, addresses that do not wrap, no alignment checks.
-fn in_pieces(cpu: &Cpu, op: &Op) -> bool {
-    cpu.rflags & flags::DF == 0 && op.imm & ADDR32 == 0 && !cpu.checked()
+/// How many of `most` elements `register` reaches as one piece: upward, in a page, without wrapping, in its segment, without
+/// alignment checks. 0: one element after the other.
+fn piece(cpu: &Cpu, op: &Op, register: usize, most: u64) -> u64 {
+    let offset = masked(op, cpu.gpr[register]);
+    let segment = if register == RSI { op.src.into() } else { ES };
+    if cpu.rflags & flags::DF != 0 || cpu.checked() {
+        return 0;
+    }
+    let Ok(linear) = cpu.linear(segment, offset, 1, Access::Read) else { return 0 };
+    let unwrapped = (masked(op, u64::MAX) - offset) >> op.scale;
+    let n = most.min(room(op, linear)).min(unwrapped);
+    match n > 0 && cpu.linear(segment, offset, n << op.scale, Access::Read).is_ok() {
+        true => n,
+        false => 0,
+    }
 }
 
 /// Elements from `addr` to the end of its page.
@@ -147,20 +175,18 @@ fn ram(cpu: &mut Cpu, addr: u64, kind: Access) -> Result<Option<u64>, Trap> {
 fn movs(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     if op.imm & REP != 0 {
         // Silicon zero-extends ESI and EDI, too, whatever comes of it (unlike in the other string instructions).
-        cpu.gpr[RSI] = masked(op, cpu.gpr[RSI]);
-        cpu.gpr[RDI] = masked(op, cpu.gpr[RDI]);
+        settle(cpu, op, RSI);
+        settle(cpu, op, RDI);
     }
     repeat(cpu, op, movs_step)
 }
 
 fn movs_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
-    let n = match in_pieces(cpu, op) {
-        true => move_piece(cpu, op, most)?,
-        false => 0,
-    };
+    let n = move_piece(cpu, op, most)?;
     if n == 0 {
-        let (from, to) = (source(cpu, op), destination(cpu, op));
+        let from = source(cpu, op, 1)?;
         let value = cpu.load_bytes(from, 1 << op.scale)?;
+        let to = destination(cpu, op, 1, Access::Write)?;
         cpu.store(to, value, 1 << op.scale, cpu.user)?;
     }
     let n = n.max(1);
@@ -171,11 +197,12 @@ fn movs_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
 
 /// Moves elements as far as both pages go; 0 if that is not possible.
 fn move_piece(cpu: &mut Cpu, op: &Op, most: u64) -> Result<u64, Trap> {
-    let (from, to) = (source(cpu, op), destination(cpu, op));
-    let mut n = most.min(room(op, from)).min(room(op, to));
+    let mut n = piece(cpu, op, RSI, most);
+    n = piece(cpu, op, RDI, n);
     if n == 0 {
         return Ok(0);
     }
+    let (from, to) = (source(cpu, op, n)?, destination(cpu, op, n, Access::Write)?);
     let (Some(from), Some(to)) = (ram(cpu, from, Access::Read)?, ram(cpu, to, Access::Write)?) else { return Ok(0) };
     // A destination just above the source repeats what lies between, element by element.
     if to > from {
@@ -190,14 +217,14 @@ fn move_piece(cpu: &mut Cpu, op: &Op, most: u64) -> Result<u64, Trap> {
 
 fn stos(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     if op.imm & REP != 0 {
-        cpu.gpr[RDI] = masked(op, cpu.gpr[RDI]); // as in MOVS
+        settle(cpu, op, RDI); // as in MOVS
     }
     repeat(cpu, op, stos_step)
 }
 
 fn stos_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
-    let to = destination(cpu, op);
-    let mut n = if in_pieces(cpu, op) { most.min(room(op, to)) } else { 0 };
+    let mut n = piece(cpu, op, RDI, most);
+    let to = destination(cpu, op, n.max(1), Access::Write)?;
     if n > 0 {
         match ram(cpu, to, Access::Write)? {
             Some(phys) if !cpu.mem.has_code(phys, n << op.scale) && !cpu.mem.is_table(phys) => {
@@ -216,7 +243,7 @@ fn stos_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
 
 fn lods(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     repeat(cpu, op, |cpu, op, _| {
-        let at = source(cpu, op);
+        let at = source(cpu, op, 1)?;
         let value = cpu.load_bytes(at, 1 << op.scale)?;
         cpu.set_register((RAX * 8) as u8, 1 << op.scale, value);
         advance(cpu, op, RSI, 1);
@@ -251,9 +278,9 @@ fn scas(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn scas_step<T: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
-    let at = destination(cpu, op);
     let wanted = T::low(cpu.gpr[RAX]);
-    let n = if in_pieces(cpu, op) { most.min(room(op, at)) } else { 0 };
+    let n = piece(cpu, op, RDI, most);
+    let at = destination(cpu, op, n.max(1), Access::Read)?;
     let piece = if n > 0 { ram(cpu, at, Access::Read)? } else { None };
     let (done, last) = match piece.and_then(|phys| cpu.mem.slice(phys, (n << op.scale) as usize)) {
         Some(bytes) => compare::<T>(op, elements(bytes).map(|b| (wanted, b))),
@@ -272,11 +299,11 @@ fn cmps(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn cmps_step<T: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
-    let (left, right) = (source(cpu, op), destination(cpu, op));
-    let n = if in_pieces(cpu, op) { most.min(room(op, left)).min(room(op, right)) } else { 0 };
+    let n = piece(cpu, op, RDI, piece(cpu, op, RSI, most));
     let pieces = match n {
         0 => None,
         _ => {
+            let (left, right) = (source(cpu, op, n)?, destination(cpu, op, n, Access::Read)?);
             // A fault of the destination comes first.
             let right = ram(cpu, right, Access::Read)?;
             ram(cpu, left, Access::Read)?.zip(right)
@@ -286,7 +313,9 @@ fn cmps_step<T: Width>(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> 
     let (done, last) = match pieces.and_then(|(a, b)| slice(a).zip(slice(b))) {
         Some((a, b)) => compare::<T>(op, elements(a).zip(elements(b))),
         None => {
+            let right = destination(cpu, op, 1, Access::Read)?;
             let b = T::low(cpu.load_bytes(right, T::SIZE as u8)?);
+            let left = source(cpu, op, 1)?;
             let a = T::low(cpu.load_bytes(left, T::SIZE as u8)?);
             compare(op, [(a, b)].into_iter())
         }
@@ -309,7 +338,8 @@ fn one_at_a_time(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 fn ins(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     one_at_a_time(cpu, op)?;
     repeat(cpu, op, |cpu, op, _| {
-        let (port, to, bytes) = (cpu.gpr[RDX] as u16, destination(cpu, op), 1 << op.scale);
+        let (port, bytes) = (cpu.gpr[RDX] as u16, 1 << op.scale);
+        let to = destination(cpu, op, 1, Access::Write)?;
         cpu.probe_write(to, bytes.into(), cpu.user)?;
         let value = cpu.port_read(port, bytes)?;
         cpu.store(to, value.into(), bytes.into(), cpu.user)?;
@@ -321,7 +351,8 @@ fn ins(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 fn outs(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     one_at_a_time(cpu, op)?;
     repeat(cpu, op, |cpu, op, _| {
-        let (port, from, bytes) = (cpu.gpr[RDX] as u16, source(cpu, op), 1 << op.scale);
+        let (port, bytes) = (cpu.gpr[RDX] as u16, 1 << op.scale);
+        let from = source(cpu, op, 1)?;
         let value = cpu.load_bytes(from, bytes)?;
         cpu.port_write(port, bytes, value as u32)?;
         advance(cpu, op, RSI, 1);

@@ -3,23 +3,23 @@
 //! All of them are plain functions on the CPU that leave the fast path. The memory operand's linear address is in
 //! `Cpu::tmp` (`Op::base` says so), the operation's width in `Op::aux`.
 
-use super::{Bound, Unsupported, control, push_slow};
+use super::{Bound, Unsupported, control, fast, push_slow};
 use crate::block::Builder;
 use crate::cpu::deliver::Source;
 use crate::cpu::fault::{Fault, Trap, vector};
 use crate::cpu::flags::{self, Lazy};
-use crate::cpu::regs::{CS, FS, GS, R11, RAX, RBX, RCX, RDX, RSP, SS, cr4, efer};
+use crate::cpu::regs::{DS, ES, FS, GS, RAX, RBX, RCX, RDX, RSP, SS, cr4};
 use crate::cpu::segments::rights;
 use crate::cpu::{Cpu, offset};
 use crate::decode::{Insn, Operand, Operation as O};
 use crate::engine::slow_handler;
 use crate::event::Query;
-use crate::mem::is_canonical;
+use crate::mem::{Access, is_canonical};
 use crate::op::{Handler, Op, access};
-use crate::state::{Segment, Shadow, Table};
+use crate::state::{Shadow, Table};
 
-/// `Op::scale` of IN and OUT with the port in `Op::imm`, not DX.
-const PORT_IMM: u8 = 1;
+/// `Op::scale` of an instruction with an immediate in `Op::imm`: the port of IN and OUT, the word of PUSH.
+pub(super) const IMMEDIATE: u8 = 1;
 
 /// Binds a system instruction.
 pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
@@ -32,9 +32,13 @@ pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
         O::Int => slow_handler!(int),
         O::Int3 => slow_handler!(int3),
         O::Int1 => slow_handler!(int1),
-        O::Syscall => slow_handler!(syscall),
-        O::Sysret => slow_handler!(sysret),
-        O::Lss | O::Lfs | O::Lgs => slow_handler!(load_far_pointer),
+        O::Into => slow_handler!(into),
+        O::Arpl => slow_handler!(arpl),
+        O::Syscall => slow_handler!(fast::syscall),
+        O::Sysret => slow_handler!(fast::sysret),
+        O::Sysenter => slow_handler!(fast::sysenter),
+        O::Sysexit => slow_handler!(fast::sysexit),
+        O::Les | O::Lds | O::Lss | O::Lfs | O::Lgs => slow_handler!(load_far_pointer),
         O::In => slow_handler!(port_in),
         O::Out => slow_handler!(port_out),
         O::Cli => slow_handler!(cli),
@@ -69,7 +73,9 @@ pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
     let op = match i.operation {
         O::In => Op { aux: i.width, ..op },
         O::Out => Op { aux: i.source_width, ..op },
-        O::Jmp | O::Call => Op { aux: i.mem_width - 2, ..op },
+        O::Jmp | O::Call if i.operands[0] == Operand::Mem => Op { aux: i.mem_width - 2, ..op },
+        O::Les => Op { src: ES as u8, ..op },
+        O::Lds => Op { src: DS as u8, ..op },
         O::Lss => Op { src: SS as u8, ..op },
         O::Lfs => Op { src: FS as u8, ..op },
         O::Lgs => Op { src: GS as u8, ..op },
@@ -100,38 +106,46 @@ pub(crate) fn cmpxchg8b(i: &Insn, b: &mut Builder) -> Bound {
 }
 
 /// The op of an instruction outside the fast path: registers in `dst` and `src`, an immediate in `imm`, the width in
-/// `aux`; the address of the memory operand will be in `Cpu::tmp`, which `base` names.
+/// `aux`; the offset of the memory operand will be in `Cpu::tmp`, which `base` names, its segment is in `access`.
 pub(super) fn operands(i: &Insn, b: &mut Builder) -> Op {
     let mut op = Op { aux: i.width, ..Builder::blank() };
     if i.operands.contains(&Operand::Mem) {
-        super::operand::push_address(i, b, true);
-        op.base = offset::TMP;
-        op.access = if i.mem.stack { access::STACK } else { 0 };
+        super::operand::push_offset(&i.mem, b);
+        (op.base, op.access) = (offset::TMP, i.mem.seg);
     }
     for (n, operand) in i.operands.iter().take(2).enumerate() {
         match *operand {
             Operand::Reg(r) | Operand::Seg(r) | Operand::Control(r) | Operand::Debug(r) if n == 0 => op.dst = r,
             Operand::Reg(r) | Operand::Seg(r) | Operand::Control(r) | Operand::Debug(r) => op.src = r,
-            Operand::Imm(value) => (op.imm, op.scale) = (value, PORT_IMM),
+            Operand::Imm(value) => (op.imm, op.scale) = (value, IMMEDIATE),
+            Operand::Far(selector, offset) => op.imm = u64::from(selector) << 32 | u64::from(offset),
             _ => {}
         }
     }
     op
 }
 
-/// Linear address of the memory operand, `bytes` long.
-pub(super) fn address(cpu: &Cpu, op: &Op, bytes: u64) -> Result<u64, Trap> {
-    let at = cpu.tmp;
-    if is_canonical(at) && is_canonical(at.wrapping_add(bytes - 1)) {
-        return Ok(at);
-    }
-    Err(if op.access & access::STACK != 0 { Fault::SS0 } else { Fault::GP0 }.into())
+/// Segment of the memory operand.
+pub(super) fn segment(op: &Op) -> usize {
+    usize::from(op.access & access::LOG) % 6
+}
+
+/// Linear address of the memory operand, of which `bytes` are accessed.
+pub(super) fn address(cpu: &Cpu, op: &Op, bytes: u64, kind: Access) -> Result<u64, Trap> {
+    cpu.linear(segment(op), cpu.tmp, bytes, kind)
+}
+
+/// The same, whether or not it may be accessed.
+pub(super) fn unchecked_address(cpu: &Cpu, op: &Op) -> u64 {
+    let segment = segment(op);
+    let base = if cpu.is_long() && segment < FS { 0 } else { cpu.seg[segment].base };
+    base.wrapping_add(cpu.tmp) & cpu.ip_mask
 }
 
 /// The operand that is memory, or else the register `reg`.
 pub(super) fn read(cpu: &mut Cpu, op: &Op, reg: u8, bytes: u8) -> Result<u64, Trap> {
     if op.base == offset::TMP {
-        let at = address(cpu, op, bytes.into())?;
+        let at = address(cpu, op, bytes.into(), Access::Read)?;
         return cpu.load_bytes(at, bytes);
     }
     Ok(cpu.register(reg, bytes))
@@ -140,11 +154,16 @@ pub(super) fn read(cpu: &mut Cpu, op: &Op, reg: u8, bytes: u8) -> Result<u64, Tr
 /// Writes the first operand: 16 bits of memory, or the whole register.
 pub(super) fn write_word(cpu: &mut Cpu, op: &Op, value: u64) -> Result<(), Trap> {
     if op.base == offset::TMP {
-        let at = address(cpu, op, 2)?;
+        let at = address(cpu, op, 2, Access::Write)?;
         return cpu.store(at, value, 2, cpu.user);
     }
     cpu.set_register(op.dst, op.aux, value);
     Ok(())
+}
+
+/// #UD in real and virtual-8086 mode.
+pub(super) fn protected(cpu: &Cpu) -> Result<(), Trap> {
+    if cpu.is_protected() { Ok(()) } else { Err(Fault::UD.into()) }
 }
 
 /// #GP(0) unless at CPL 0.
@@ -171,8 +190,13 @@ impl Cpu {
     }
 
     /// Sets ZF, leaves the other flags.
-    fn set_zero(&mut self, zero: bool) {
+    pub(super) fn set_zero(&mut self, zero: bool) {
         self.flags = Lazy::explicit(self.flags.get() & !flags::ZF | if zero { flags::ZF } else { 0 });
+    }
+
+    /// #GP(0) in virtual-8086 mode with IOPL below 3 (SDM Vol. 3B, 20.2.7).
+    pub(super) fn check_v86(&self) -> Result<(), Trap> {
+        if self.is_v86() && !self.io_privileged() { Err(Fault::GP0.into()) } else { Ok(()) }
     }
 
     fn io_privileged(&self) -> bool {
@@ -181,12 +205,13 @@ impl Cpu {
 
     /// Whether `size` ports may be used: IOPL, else the TSS's permission bitmap (SDM Vol. 1, 19.5.2).
     pub(super) fn check_port(&mut self, port: u16, size: u8) -> Result<(), Trap> {
-        if self.io_privileged() {
+        if self.io_privileged() && !self.is_v86() {
             return Ok(());
         }
         let limit = u64::from(self.tr.limit);
-        let long_tss = matches!(self.tr.rights & (rights::P | rights::TYPE), 0x89 | 0x8b);
-        if !long_tss || limit < 103 {
+        // 32 or 64 bits: a 16-bit TSS has no map.
+        let has_map = matches!(self.tr.rights & (rights::P | rights::TYPE), 0x89 | 0x8b);
+        if !has_map || limit < 103 {
             return Err(Fault::GP0.into());
         }
         let map = self.load_system::<2>(self.tr.base.wrapping_add(102))?;
@@ -215,40 +240,39 @@ fn mov_from_segment(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 
 fn push_segment(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let selector = cpu.seg[usize::from(op.dst) % 6].selector;
-    let sp = cpu.gpr[RSP].wrapping_sub(op.aux.into());
-    if !is_canonical(sp) {
-        return Err(Fault::SS0.into());
-    }
-    cpu.store(sp, selector.into(), op.aux.into(), cpu.user)?;
-    cpu.gpr[RSP] = sp;
-    Ok(())
+    // With 32-bit operands silicon moves 16 bits, and leaves the rest of the stack's word alone.
+    let written = if op.aux == 4 { 2 } else { op.aux };
+    cpu.push_part(selector.into(), op.aux, written)
 }
 
 fn pop_segment(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    let sp = cpu.gpr[RSP];
-    if !is_canonical(sp) {
-        return Err(Fault::SS0.into());
-    }
-    let selector = cpu.load_bytes(sp, op.aux)? as u16;
+    let selector = cpu.stack_word(0, op.aux)? as u16;
+    let after = cpu.stack_moved(op.aux.into());
     cpu.load_segment(op.dst.into(), selector)?;
-    cpu.gpr[RSP] = sp.wrapping_add(op.aux.into());
+    if usize::from(op.dst) == SS {
+        cpu.shadow = Shadow::MovSs;
+    }
+    // With the width of the old SS.
+    cpu.gpr[RSP] = after;
     Ok(())
 }
 
-/// LSS, LFS, LGS: offset, then selector; `src` is the segment register.
+/// LES, LDS, LSS, LFS, LGS: `src` is the segment register.
 fn load_far_pointer(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    let at = address(cpu, op, u64::from(op.aux) + 2)?;
-    let value = cpu.load_bytes(at, op.aux)?;
-    let selector = cpu.load::<2>(at.wrapping_add(op.aux.into()), cpu.user)? as u16;
+    let (selector, value) = far_pointer(cpu, op)?;
     cpu.load_segment(op.src.into(), selector)?;
     cpu.set_register(op.dst, op.aux, value);
     Ok(())
 }
 
+/// Offset, then selector, from memory or from the instruction.
 fn far_pointer(cpu: &mut Cpu, op: &Op) -> Result<(u16, u64), Trap> {
-    let at = address(cpu, op, u64::from(op.aux) + 2)?;
-    let rip = cpu.load_bytes(at, op.aux)?;
-    Ok((cpu.load::<2>(at.wrapping_add(op.aux.into()), cpu.user)? as u16, rip))
+    if op.base != offset::TMP {
+        return Ok(((op.imm >> 32) as u16, op.imm & u64::from(u32::MAX)));
+    }
+    let at = address(cpu, op, u64::from(op.aux) + 2, Access::Read)?;
+    let offset = cpu.load_bytes(at, op.aux)?;
+    Ok((cpu.load::<2>(at.wrapping_add(op.aux.into()), cpu.user)? as u16, offset))
 }
 
 fn jmp_far(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
@@ -266,10 +290,12 @@ fn ret_far(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn iret(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    cpu.check_v86()?;
     cpu.iret(op.aux)
 }
 
 fn int(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    cpu.check_v86()?;
     cpu.deliver(op.imm as u8, None, Source::Software)
 }
 
@@ -277,61 +303,20 @@ fn int3(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
     cpu.deliver(vector::BP, None, Source::Software)
 }
 
+/// SDM Vol. 2A, INTO.
+fn into(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
+    if cpu.flags.get() & flags::OF == 0 {
+        return Ok(());
+    }
+    cpu.deliver(vector::OF, None, Source::Software)
+}
+
 fn int1(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
     cpu.deliver(vector::DB, None, Source::Privileged)
 }
 
-/// SYSCALL (SDM Vol. 2B): flat segments, whatever the tables say.
-fn syscall(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
-    if cpu.msr.efer & efer::SCE == 0 {
-        return Err(Fault::UD.into());
-    }
-    let image = cpu.rflags_all() & !flags::RF;
-    (cpu.gpr[RCX], cpu.gpr[R11]) = (cpu.rip, image);
-    cpu.rip = cpu.msr.lstar;
-    enter_flat(cpu, (cpu.msr.star >> 32) as u16 & !3, 8, 0);
-    cpu.set_rflags_all(image & !cpu.msr.fmask);
-    // Single-stepping goes on in the handler only if the mask lets it.
-    cpu.stepping &= cpu.rflags & flags::TF != 0;
-    Ok(())
-}
-
-/// SYSRET (SDM Vol. 2B), to 64-bit code.
-fn sysret(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    if cpu.msr.efer & efer::SCE == 0 {
-        return Err(Fault::UD.into());
-    }
-    privileged(cpu)?;
-    if op.aux != 8 {
-        cpu.note_unimplemented("compatibility mode");
-        return Err(Fault::GP0.into());
-    }
-    let rip = cpu.gpr[RCX];
-    if !is_canonical(rip) {
-        return Err(Fault::GP0.into());
-    }
-    cpu.rip = rip;
-    let selector = ((cpu.msr.star >> 48) as u16).wrapping_add(16);
-    enter_flat(cpu, selector, 0u16.wrapping_sub(8), 3);
-    cpu.set_rflags_all(cpu.gpr[R11] & 0x003c_7fd7);
-    Ok(())
-}
-
-/// Flat CS and SS at `cpl`: SS is `to_stack` from CS.
-fn enter_flat(cpu: &mut Cpu, code: u16, to_stack: u16, cpl: u16) {
-    let segment = |selector: u16, rights: u16| Segment {
-        selector: selector & !3 | cpl,
-        base: 0,
-        limit: u32::MAX,
-        rights: rights | cpl << 5,
-    };
-    let code = code & !3;
-    cpu.seg[CS] = segment(code, rights::FLAT_CODE);
-    cpu.seg[SS] = segment(code.wrapping_add(to_stack), rights::FLAT_DATA);
-}
-
 fn port(cpu: &Cpu, op: &Op) -> u16 {
-    if op.scale == PORT_IMM { op.imm as u8 as u16 } else { cpu.gpr[RDX] as u16 }
+    if op.scale == IMMEDIATE { op.imm as u8 as u16 } else { cpu.gpr[RDX] as u16 }
 }
 
 fn port_in(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
@@ -427,6 +412,7 @@ fn wrmsr(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
 }
 
 fn swapgs(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
+    fast::long(cpu)?;
     privileged(cpu)?;
     std::mem::swap(&mut cpu.seg[GS].base, &mut cpu.msr.kernel_gs_base);
     Ok(())
@@ -443,15 +429,18 @@ fn supervisor_nop(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
 
 /// CLFLUSH: there are no caches, but the address must be readable.
 fn clflush(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    let at = address(cpu, op, 1)?;
+    let at = address(cpu, op, 1, Access::Read)?;
     cpu.load_bytes(at, 1).map(|_| ())
 }
 
+/// Limit and base: with 16-bit operands the base has 24 bits.
 fn load_table(cpu: &mut Cpu, op: &Op) -> Result<Table, Trap> {
     privileged(cpu)?;
-    let at = address(cpu, op, 10)?;
-    let limit = cpu.load::<2>(at, false)? as u16;
-    let base = cpu.load::<8>(at.wrapping_add(2), false)?;
+    let bytes = op.aux.max(4);
+    let at = address(cpu, op, 2 + u64::from(bytes), Access::Read)?;
+    let limit = cpu.load::<2>(at, cpu.user)? as u16;
+    let base = cpu.load_bytes(at.wrapping_add(2), bytes)?;
+    let base = if op.aux == 2 { base & 0xff_ffff } else { base };
     if is_canonical(base) { Ok(Table { base, limit }) } else { Err(Fault::GP0.into()) }
 }
 
@@ -472,10 +461,11 @@ pub(super) fn may_look(cpu: &Cpu) -> Result<(), Trap> {
 
 fn store_table(cpu: &mut Cpu, op: &Op, table: Table) -> Result<(), Trap> {
     may_look(cpu)?;
-    let at = address(cpu, op, 10)?;
-    cpu.probe_write(at.wrapping_add(2), 8, cpu.user)?;
+    let bytes = u64::from(op.aux.max(4));
+    let at = address(cpu, op, 2 + bytes, Access::Write)?;
+    cpu.probe_write(at.wrapping_add(2), bytes, cpu.user)?;
     cpu.store(at, table.limit.into(), 2, cpu.user)?;
-    cpu.store(at.wrapping_add(2), table.base, 8, cpu.user)
+    cpu.store(at.wrapping_add(2), table.base, bytes as usize, cpu.user)
 }
 
 fn sgdt(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
@@ -487,29 +477,34 @@ fn sidt(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn lldt(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    protected(cpu)?;
     privileged(cpu)?;
     let selector = read(cpu, op, op.dst, 2)? as u16;
     cpu.load_ldt(selector)
 }
 
 fn ltr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    protected(cpu)?;
     privileged(cpu)?;
     let selector = read(cpu, op, op.dst, 2)? as u16;
     cpu.load_tr(selector)
 }
 
 fn sldt(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    protected(cpu)?;
     may_look(cpu)?;
     write_word(cpu, op, cpu.ldtr.selector.into())
 }
 
 fn str(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    protected(cpu)?;
     may_look(cpu)?;
     write_word(cpu, op, cpu.tr.selector.into())
 }
 
 /// LAR and LSL: the value, or ZF = 0.
 fn look_up(cpu: &mut Cpu, op: &Op, of: fn(&mut Cpu, u16) -> Result<Option<u64>, Trap>) -> Result<(), Trap> {
+    protected(cpu)?;
     let selector = read(cpu, op, op.src, 2)? as u16;
     let found = of(cpu, selector)?;
     if let Some(value) = found {
@@ -528,6 +523,7 @@ fn lsl(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn verr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    protected(cpu)?;
     let selector = read(cpu, op, op.dst, 2)? as u16;
     let zero = cpu.verify(selector, false)?;
     cpu.set_zero(zero);
@@ -535,15 +531,33 @@ fn verr(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 }
 
 fn verw(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    protected(cpu)?;
     let selector = read(cpu, op, op.dst, 2)? as u16;
     let zero = cpu.verify(selector, true)?;
     cpu.set_zero(zero);
     Ok(())
 }
 
+/// ARPL (SDM Vol. 2A): the destination's RPL is raised to the source's.
+fn arpl(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    protected(cpu)?;
+    let source = cpu.register(op.src, 2);
+    let selector = read(cpu, op, op.dst, 2)?;
+    let raises = selector & 3 < source & 3;
+    if raises {
+        let result = selector & !3 | source & 3;
+        match op.base {
+            offset::TMP => write_word(cpu, op, result)?,
+            _ => cpu.set_register(op.dst, 2, result),
+        }
+    }
+    cpu.set_zero(raises);
+    Ok(())
+}
+
 /// CMPXCHG8B (SDM Vol. 2A): writes whatever the comparison says.
 fn cmpxchg_8(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    let at = address(cpu, op, 8)?;
+    let at = address(cpu, op, 8, Access::Write)?;
     let low = |value: u64| value & u64::from(u32::MAX);
     cpu.probe_write(at, 8, cpu.user)?;
     let old = cpu.load::<8>(at, cpu.user)?;
@@ -562,7 +576,7 @@ fn cmpxchg_16(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     if !cpu.tmp.is_multiple_of(16) {
         return Err(Fault::GP0.into());
     }
-    let at = address(cpu, op, 16)?;
+    let at = address(cpu, op, 16, Access::Write)?;
     cpu.probe_write(at, 16, cpu.user)?;
     let old = [cpu.load::<8>(at, cpu.user)?, cpu.load::<8>(at + 8, cpu.user)?];
     let equal = old == [cpu.gpr[RAX], cpu.gpr[RDX]];

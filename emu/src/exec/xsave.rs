@@ -12,6 +12,7 @@ use crate::cpu::regs::{RAX, RCX, RDX, cr0, cr4, xcr0};
 use crate::decode::{Insn, Operation as O};
 use crate::engine::slow_handler;
 use crate::exec::control::{FX_MXCSR, FX_WIDE, FX_XMM, MXCSR_KNOWN};
+use crate::mem::Access;
 use crate::op::{Handler, Op};
 use crate::state::Fpu;
 
@@ -97,12 +98,12 @@ fn xsetbv(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
 }
 
 /// The address of the area, and the components that XCR0 and EDX:EAX ask for (RFBM).
-fn area(cpu: &Cpu, op: &Op) -> Result<(u64, u64), Trap> {
+fn area(cpu: &Cpu, op: &Op, kind: Access) -> Result<(u64, u64), Trap> {
     enabled(cpu)?;
     if cpu.cr0 & cr0::TS != 0 {
         return Err(Fault::NM.into());
     }
-    let at = address(cpu, op, YMM)?;
+    let at = address(cpu, op, YMM, kind)?;
     if at % 64 == 0 { Ok((at, cpu.xcr0 & pair(cpu))) } else { Err(Fault::GP0.into()) }
 }
 
@@ -113,12 +114,18 @@ fn probe(cpu: &mut Cpu, at: u64, wanted: u64, legacy: bool) -> Result<(), Trap> 
     cpu.probe_write(at + start, end - start, cpu.user)
 }
 
+/// How many registers there are: half of them outside 64-bit mode.
+fn count(cpu: &Cpu) -> usize {
+    if cpu.is_long() { 16 } else { 8 }
+}
+
 fn registers(cpu: &Cpu, half: usize) -> Vec<u8> {
-    cpu.ymm.iter().flat_map(|register| register[half]).flat_map(u64::to_le_bytes).collect()
+    cpu.ymm[..count(cpu)].iter().flat_map(|register| register[half]).flat_map(u64::to_le_bytes).collect()
 }
 
 fn set_registers(cpu: &mut Cpu, half: usize, image: &[u8; REGISTERS]) {
-    for (register, bytes) in cpu.ymm.iter_mut().zip(image.chunks_exact(16)) {
+    let count = count(cpu);
+    for (register, bytes) in cpu.ymm[..count].iter_mut().zip(image.chunks_exact(16)) {
         register[half] = [word(bytes, 0), word(bytes, 8)];
     }
 }
@@ -162,7 +169,7 @@ impl Pieces {
 
 /// XSAVE and XSAVEOPT: standard format; `OPTIMISED` leaves out what is in its initial configuration.
 fn save<const OPTIMISED: bool>(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    let (at, wanted) = area(cpu, op)?;
+    let (at, wanted) = area(cpu, op, Access::Write)?;
     probe(cpu, at, wanted, wanted != 0)?;
     let in_use = wanted & cpu.in_use();
     let old = cpu.load::<8>(at + HEADER, cpu.user)?;
@@ -185,7 +192,7 @@ fn xsaveopt(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 
 /// SDM Vol. 2D, XSAVEC: MXCSR belongs to the SSE state.
 fn xsavec(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    let (at, wanted) = area(cpu, op)?;
+    let (at, wanted) = area(cpu, op, Access::Write)?;
     probe(cpu, at, wanted, wanted & (X87 | SSE) != 0)?;
     let in_use = wanted & cpu.in_use_with_mxcsr();
     let mut pieces = Pieces::default();
@@ -242,7 +249,7 @@ impl Header {
 
 /// SDM Vol. 2D, XRSTOR: all is read before anything is changed.
 fn xrstor(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
-    let (at, wanted) = area(cpu, op)?;
+    let (at, wanted) = area(cpu, op, Access::Read)?;
     let header = Header::read(cpu, at)?;
     let present = wanted & header.state;
     // MXCSR belongs to the SSE state, in the standard format to that of AVX, too.
@@ -287,7 +294,7 @@ fn xrstor(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 fn xrstors(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     enabled(cpu)?;
     privileged(cpu)?;
-    let (at, _) = area(cpu, op)?;
+    let (at, _) = area(cpu, op, Access::Read)?;
     if !Header::read(cpu, at)?.is_compacted() {
         return Err(Fault::GP0.into());
     }

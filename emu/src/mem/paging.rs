@@ -1,8 +1,8 @@
-//! Linear to physical: 4-level paging (SDM Vol. 3A, 4.5 and 4.6).
+//! Linear to physical: 4-level, PAE and 32-bit paging (SDM Vol. 3A, 4.3 to 4.6).
 
 use super::{PAGE_MASK, PHYS_BITS};
 use crate::cpu::Cpu;
-use crate::cpu::fault::Fault;
+use crate::cpu::fault::{Fault, Trap};
 use crate::cpu::flags;
 use crate::cpu::model::Feature;
 use crate::cpu::regs::{cr0, cr4, efer};
@@ -56,10 +56,8 @@ const FRAME: u64 = ((1 << PHYS_BITS) - 1) & !PAGE_MASK;
 /// The bits between the physical width and bit 52, which must be zero.
 const RESERVED: u64 = ((1 << 52) - 1) & !((1 << PHYS_BITS) - 1);
 
-/// Whether a translation through a table entry of this value may be cached.
-pub(super) fn may_be_cached(entry: u64) -> bool {
-    entry & (pte::P | pte::A) == pte::P | pte::A
-}
+/// The bits of a PAE page-directory-pointer-table entry that must be zero.
+const PDPTE_RESERVED: u64 = !((1 << PHYS_BITS) - 1) | 0x1e6;
 
 /// Whether bits 63-47 are equal.
 pub(crate) fn is_canonical(addr: u64) -> bool {
@@ -82,7 +80,7 @@ impl Cpu {
 
     /// The physical address, whatever the permissions; changes nothing.
     pub(crate) fn translate_quietly(&self, addr: u64) -> Option<u64> {
-        if self.cr0 & cr0::PG == 0 { Some(addr) } else { self.walk(addr).ok().map(|w| w.phys) }
+        if self.cr0 & cr0::PG == 0 { Some(addr & u64::from(u32::MAX)) } else { self.walk(addr).ok().map(|w| w.phys) }
     }
 
     /// Whether an access at `addr` would change decoded code by marking table entries; changes nothing.
@@ -92,7 +90,8 @@ impl Cpu {
     }
 
     fn access_error(&self, access: Access, by: Privilege) -> u32 {
-        let tells_fetch = self.msr.efer & efer::NXE != 0 || self.cr4 & cr4::SMEP != 0;
+        let nx = self.msr.efer & efer::NXE != 0 && self.cr4 & cr4::PAE != 0;
+        let tells_fetch = nx || self.cr4 & cr4::SMEP != 0;
         let kind = match access {
             Access::Read => 0,
             Access::Write => error::WR,
@@ -118,13 +117,35 @@ impl Cpu {
             }
     }
 
+    /// Whether a translation through the table entries in this word may be cached.
+    pub(super) fn may_be_cached(&self, word: u64) -> bool {
+        let cached = |entry: u64| entry & (pte::P | pte::A) == pte::P | pte::A;
+        cached(word) || self.cr4 & cr4::PAE == 0 && cached(word >> 32)
+    }
+
     /// Follows the tables without looking at permissions. The error is the P or RSVD part of the error code.
     fn walk(&self, addr: u64) -> Result<Walk, u32> {
-        let mut table = self.cr3 & FRAME;
+        if self.msr.efer & efer::LMA != 0 {
+            return self.walk_from(self.cr3 & FRAME, 4, addr);
+        }
+        if self.cr4 & cr4::PAE == 0 {
+            return self.walk_32(addr);
+        }
+        let entry = self.pdpte[(addr >> 30) as usize & 3];
+        if entry & pte::P == 0 {
+            return Err(0);
+        }
+        self.walk_from(entry & FRAME, 2, addr)
+    }
+
+    /// Through `levels` tables of 512 entries each, the first at `table`.
+    fn walk_from(&self, mut table: u64, levels: u32, addr: u64) -> Result<Walk, u32> {
         let mut rights = pte::RW | pte::US;
         let mut entries = [(0, 0); 4];
         let reserved_xd = if self.msr.efer & efer::NXE == 0 { pte::XD } else { 0 };
-        for level in (0..4u32).rev() {
+        // Bits 52-62 are ignored by 4-level paging, reserved in PAE paging.
+        let reserved_high = if levels == 2 { 0x7ff << 52 } else { 0 };
+        for level in (0..levels).rev() {
             let at = table + ((addr >> (12 + 9 * level)) & 0x1ff) * 8;
             let entry = self.mem.read_u64(at);
             if entry & pte::P == 0 {
@@ -136,18 +157,57 @@ impl Cpu {
             let reserved_low = if leaf && level > 0 { low & !0x1fff } else { 0 };
             let huge = self.features.has(Feature::PDPE1GB);
             let reserved_ps = if level == 3 || level == 2 && !huge { pte::PS } else { 0 };
-            if entry & (RESERVED | reserved_xd | reserved_low | reserved_ps) != 0 {
+            if entry & (RESERVED | reserved_high | reserved_xd | reserved_low | reserved_ps) != 0 {
                 return Err(error::P | error::RSVD);
             }
             rights = rights & entry & (pte::RW | pte::US) | (rights | entry) & pte::XD;
             entries[level as usize] = (at, entry);
             if leaf {
                 let phys = entry & FRAME & !low | addr & low;
-                return Ok(Walk { phys, rights, leaf: level as usize, entries });
+                let (leaf, top) = (level as usize, levels as usize);
+                return Ok(Walk { phys, rights, leaf, top, entry_bytes: 8, entries });
             }
             table = entry & FRAME;
         }
         Err(0)
+    }
+
+    /// 32-bit paging: two tables of 1024 entries, and pages of 4 MiB with CR4.PSE (SDM Vol. 3A, 4.3).
+    fn walk_32(&self, addr: u64) -> Result<Walk, u32> {
+        let entry_at = |at: u64| self.mem.read_u64(at & !7) >> (8 * (at & 4)) & u64::from(u32::MAX);
+        let at = (self.cr3 & 0xffff_f000) + (addr >> 22 & 0x3ff) * 4;
+        let pde = entry_at(at);
+        let mut entries = [(0, 0), (at, pde), (0, 0), (0, 0)];
+        if pde & pte::P == 0 {
+            return Err(0);
+        }
+        if pde & pte::PS != 0 && self.cr4 & cr4::PSE != 0 {
+            if pde & 1 << 21 != 0 {
+                return Err(error::P | error::RSVD);
+            }
+            let phys = pde & 0xffc0_0000 | (pde >> 13 & 0xff) << 32 | addr & 0x3f_ffff;
+            return Ok(Walk { phys, rights: pde & (pte::RW | pte::US), leaf: 1, top: 2, entry_bytes: 4, entries });
+        }
+        let at = (pde & 0xffff_f000) + (addr >> 12 & 0x3ff) * 4;
+        let entry = entry_at(at);
+        entries[0] = (at, entry);
+        if entry & pte::P == 0 {
+            return Err(0);
+        }
+        let phys = entry & 0xffff_f000 | addr & PAGE_MASK;
+        Ok(Walk { phys, rights: entry & pde & (pte::RW | pte::US), leaf: 0, top: 2, entry_bytes: 4, entries })
+    }
+
+    /// Loads the page-directory-pointer-table entries for PAE paging from the table at CR3 (SDM Vol. 3A, 4.4.1).
+    pub(crate) fn load_pdptes(&mut self, cr3: u64) -> Result<(), Trap> {
+        let table = cr3 & 0xffff_ffe0;
+        let entries: [u64; 4] = std::array::from_fn(|i| self.mem.read_u64(table + 8 * i as u64));
+        if entries.iter().any(|entry| entry & pte::P != 0 && entry & PDPTE_RESERVED != 0) {
+            return Err(Fault::GP0.into());
+        }
+        self.pdpte = entries;
+        self.flush_tlb();
+        Ok(())
     }
 
     /// Sets accessed bits on the way and the dirty bit of the leaf (SDM Vol. 3A, 4.8), and has the tables watched: a write to
@@ -156,9 +216,9 @@ impl Cpu {
     fn mark_used(&mut self, walk: &Walk, access: Access) {
         for (at, wanted) in walk.to_mark(access) {
             // More is allowed than before: what is cached stays true.
-            self.write_entry(at, &wanted.to_le_bytes());
+            self.write_entry(at, &wanted.to_le_bytes()[..walk.entry_bytes]);
         }
-        for &(at, _) in &walk.entries[walk.leaf..] {
+        for &(at, _) in &walk.entries[walk.leaf..walk.top] {
             if self.mem.add_table(at) {
                 for tlb in self.spaces.tlbs() {
                     tlb.protect(at & !PAGE_MASK);
@@ -173,8 +233,11 @@ struct Walk {
     phys: u64,
     /// RW and US as allowed by all levels, XD as forbidden by any.
     rights: u64,
-    /// Level of the last entry: 0 for 4 KiB, 1 for 2 MiB, 2 for 1 GiB.
+    /// Level of the last entry: 0 for 4 KiB, 1 for 2 or 4 MiB, 2 for 1 GiB.
     leaf: usize,
+    /// Levels there are.
+    top: usize,
+    entry_bytes: usize,
     /// (physical address, value) of the entry at each level.
     entries: [(u64, u64); 4],
 }
@@ -182,7 +245,7 @@ struct Walk {
 impl Walk {
     /// The entries that an access must mark, as (physical address, new value).
     fn to_mark(&self, access: Access) -> impl Iterator<Item = (u64, u64)> {
-        let entries = self.entries.iter().enumerate().skip(self.leaf);
+        let entries = self.entries.iter().enumerate().take(self.top).skip(self.leaf);
         entries.filter_map(move |(level, &(at, entry))| {
             let dirty = if level == self.leaf && access == Access::Write { pte::D } else { 0 };
             let wanted = entry | pte::A | dirty;

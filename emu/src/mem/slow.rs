@@ -99,7 +99,9 @@ unsafe fn run_one(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
 impl Cpu {
     /// Checks an access and makes it possible: see `Prepared`.
     #[inline(never)]
-    pub(crate) fn prepare(&mut self, addr: u64, code: u8) -> Prepared {
+    pub(crate) fn prepare(&mut self, unbounded: u64, code: u8) -> Prepared {
+        // Outside 64-bit mode a sum beyond 4 GiB wraps.
+        let addr = unbounded & self.ip_mask;
         let size = 1u64 << (code & access::LOG);
         let kind = if code & access::WRITE != 0 { Access::Write } else { Access::Read };
         if !self.single && self.must_be_alone(addr, size, kind) {
@@ -118,7 +120,7 @@ impl Cpu {
         if parts.second.1 == 0 && !self.checked() && self.mem.is_ram(phys, size) {
             let watched = kind == Access::Write && self.mem.is_watched(phys);
             if !watched {
-                self.fill(addr, phys, kind);
+                self.fill(unbounded, phys, kind);
                 return Prepared::Ready;
             }
         }
@@ -135,9 +137,10 @@ impl Cpu {
             phys.is_some_and(written) || self.marks_code(addr, kind)
         };
         let room = 0x1000 - (addr & PAGE_MASK);
-        hits(addr, size.min(room)) || size > room && hits(addr.wrapping_add(room), size - room)
+        hits(addr, size.min(room)) || size > room && hits(addr.wrapping_add(room) & self.ip_mask, size - room)
     }
 
+    /// Lets the TLB answer for the page of `addr`, which outside 64-bit mode may be one of several names of it.
     fn fill(&mut self, addr: u64, phys: u64, kind: Access) {
         let write = kind == Access::Write;
         if write {
@@ -177,7 +180,10 @@ impl Cpu {
 
     /// Translates all of `size` bytes at `addr`, which may cross one page.
     fn locate(&mut self, addr: u64, size: u64, kind: Access, by: Privilege, stack: bool) -> Result<Parts, Trap> {
-        let last = addr.wrapping_add(size - 1);
+        let mut last = addr.wrapping_add(size - 1);
+        if addr <= self.ip_mask {
+            last &= self.ip_mask;
+        }
         if !is_canonical(addr) || !is_canonical(last) {
             return Err(if stack { Fault::SS0 } else { Fault::GP0 }.into());
         }
@@ -254,7 +260,7 @@ impl Cpu {
             return false;
         }
         let last = phys + length as u64 - 1;
-        (phys >> 3..=last >> 3).any(|entry| super::paging::may_be_cached(self.mem.read_u64(entry << 3)))
+        (phys >> 3..=last >> 3).any(|entry| self.may_be_cached(self.mem.read_u64(entry << 3)))
     }
 
     /// Reads `out.len()` bytes (at most a page) at a linear address.

@@ -8,8 +8,9 @@ use super::Tlb;
 /// Mappings remembered: a few processes, each with two sets of tables.
 const SPACES: usize = 8;
 
-/// What the meaning of a linear address depends on, besides the tables in memory: the bits of CR0, CR3, CR4 and EFER that count.
-pub(crate) type Mapping = [u64; 4];
+/// What the meaning of a linear address depends on, besides the tables in memory: the bits of CR0 (with
+/// RFLAGS.VM), CR3, CR4 and EFER (with the mode) that count, and what the instruction pointer is relative to.
+pub(crate) type Mapping = [u64; 5];
 
 /// Which of a mapping's TLBs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

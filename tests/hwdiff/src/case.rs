@@ -1,6 +1,6 @@
 //! A case: bytes and the state before; and its outcome: the state after.
 
-use crate::layout::{CODE, DATA};
+use crate::layout::{CODE, CODE_32, DATA};
 
 /// The flags that instructions of user mode compute: CF, PF, AF, ZF, SF, OF.
 pub const STATUS: u64 = 0x8d5;
@@ -161,6 +161,20 @@ pub struct Case {
     pub memory: Vec<Patch>,
 }
 
+impl Cpu {
+    /// Whether it runs in compatibility mode: 32-bit code has a region of its own.
+    #[must_use]
+    pub fn is_compat(&self) -> bool {
+        self.rip >= CODE_32
+    }
+
+    /// Start of the code region.
+    #[must_use]
+    pub fn region(&self) -> u64 {
+        if self.is_compat() { CODE_32 } else { CODE }
+    }
+}
+
 /// The exception that ended a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -215,7 +229,7 @@ pub fn data_image(case: &Case, image: &mut [u8]) {
 /// The code region's content before `case`.
 pub fn code_image(case: &Case, image: &mut [u8]) {
     image.fill(crate::layout::FILLER);
-    lay(image, CODE, &[Patch { at: case.cpu.rip, bytes: case.code.clone() }]);
+    lay(image, case.cpu.region(), &[Patch { at: case.cpu.rip, bytes: case.code.clone() }]);
 }
 
 /// Runs of bytes of the data window that differ between `before` and `after`.

@@ -190,13 +190,15 @@ fn seen(cpu: &CpuState) -> Cpu {
 fn in_kernel(power_on: CpuState, kernel: &Kernel) -> CpuState {
     let flat = |selector, rights| Segment { selector, base: 0, limit: u32::MAX, rights };
     let null = Segment::default();
+    // Compatibility mode has them.
+    let data = flat(0x2b, 0xc0f3);
     let tss = Segment { selector: kernel::TSS_SELECTOR, base: kernel::high(kernel::TSS_AT), limit: 0x67, rights: 0x8b };
     let mut cpu = power_on;
     cpu.rip = kernel::high(kernel::TEXT_AT) + kernel.resume;
     cpu.gpr = [0; 16];
     cpu.gpr[4] = kernel::frame();
     cpu.rflags = 2;
-    cpu.seg = [null, flat(0x10, 0xa09b), flat(0x18, 0xc093), null, null, null];
+    cpu.seg = [data, flat(0x10, 0xa09b), flat(0x18, 0xc093), data, null, null];
     cpu.tr = tss;
     cpu.gdtr = Table { base: kernel::high(kernel::GDT_AT), limit: 0x4f };
     cpu.idtr = Table { base: kernel::high(kernel::IDT_AT), limit: 0x1ff };

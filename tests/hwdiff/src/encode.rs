@@ -85,7 +85,7 @@ fn other_operand(instruction: &mut Instruction, n: u32, kind: Kind, short_addres
             set(OpKind::Immediate64);
             instruction.set_immediate64(value);
         }
-        Kind::br64_1 | Kind::br32_1 | Kind::br64_4 | Kind::br32_4 => {
+        Kind::br64_1 | Kind::br32_1 | Kind::br64_4 | Kind::br32_4 | Kind::br16_1 | Kind::br16_2 => {
             set(OpKind::NearBranch64);
             // Not into the instruction itself: that might never end.
             let distance = 16 + rng.below(90);
@@ -158,6 +158,13 @@ fn registers(kind: Kind) -> &'static [Register] {
         Kind::dx => &[DX],
         Kind::eax => &[EAX],
         Kind::rax => &[RAX],
+        Kind::seg_reg => &[ES, CS, SS, DS, FS, GS],
+        Kind::es => &[ES],
+        Kind::cs => &[CS],
+        Kind::ss => &[SS],
+        Kind::ds => &[DS],
+        Kind::fs => &[FS],
+        Kind::gs => &[GS],
         _ => &[],
     }
 }

@@ -220,7 +220,7 @@ fn can_be_compared(family: &str, code: Code) -> bool {
 }
 
 /// MOVSD and CMPSD are two instructions each, and SSE mnemonics have MMX and later forms.
-fn is_of_family(family: &str, code: Code) -> bool {
+pub(crate) fn is_of_family(family: &str, code: Code) -> bool {
     let op = code.op_code();
     let legacy = op.encoding() == EncodingKind::Legacy;
     let touches_xmm = op.op_kinds().iter().any(|kind| matches!(kind, Kind::xmm_reg | Kind::xmm_rm | Kind::xmm_or_mem));
@@ -245,7 +245,7 @@ pub fn is_vector(family: &str) -> bool {
     ["sse", "ssse", "crypto", "avx"].iter().any(|start| family.starts_with(start))
 }
 
-fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {
+pub(crate) fn forms_of(family: &'static str, code: Code, forms: &mut Vec<Form>) {
     let op = code.op_code();
     let kinds = op.op_kinds();
     let either = kinds.iter().any(is_register_or_memory);

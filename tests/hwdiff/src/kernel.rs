@@ -5,7 +5,7 @@ use iced_x86::code_asm::{CodeAssembler, qword_ptr};
 use iced_x86::{BlockEncoderOptions, IcedError};
 
 use crate::case::{Cpu, Fault, XsaveArea};
-use crate::layout::{CODE, CODE_LEN, DATA, DATA_LEN, PAGE};
+use crate::layout::{CODE, CODE_32, CODE_LEN, DATA, DATA_LEN, PAGE};
 
 const VECTORS: u64 = 32;
 
@@ -32,6 +32,7 @@ const HIGH: u64 = 0xffff_ffff_8000_0000;
 pub(crate) const TSS_SELECTOR: u16 = 0x40;
 /// Selectors of user mode: those of Linux.
 const USER_CODE: u64 = 0x33;
+const USER_CODE_32: u64 = 0x23;
 const USER_DATA: u64 = 0x2b;
 
 // The context page: CR2, the pushed registers and the exception frame, the area of XSAVE.
@@ -111,7 +112,9 @@ impl Kernel {
         page(PDPT_HIGH_AT, &[(510, PD_HIGH_AT | PRESENT | WRITE)]);
         page(PD_HIGH_AT, &[(0, PRESENT | WRITE | LARGE)]);
         page(PDPT_LOW_AT, &[(0, PD_LOW_AT | all)]);
-        page(PD_LOW_AT, &[(DATA >> 21, PT_DATA_AT | all), (CODE >> 21, PT_CODE_AT | all)]);
+        // Both regions of code are the same memory.
+        let code = [CODE, CODE_32].map(|at| (at >> 21, PT_CODE_AT | all));
+        page(PD_LOW_AT, &[(DATA >> 21, PT_DATA_AT | all), code[0], code[1]]);
         page(PT_DATA_AT, &table(DATA_AT, DATA_LEN / PAGE, NX));
         page(PT_CODE_AT, &table(CODE_AT, CODE_LEN / PAGE, 0));
         page(GDT_AT, &gdt());
@@ -205,12 +208,13 @@ impl Kernel {
 }
 
 /// Null, then at their Linux places: kernel code and data, user data and code, TSS (16 bytes).
-fn gdt() -> [(u64, u64); 6] {
+fn gdt() -> [(u64, u64); 7] {
     let tss = high(TSS_AT);
     let low = 0x67 | (tss & 0xff_ffff) << 16 | 0x8b << 40 | (tss >> 24 & 0xff) << 56;
     [
         (2, 0x00af_9b00_0000_ffff),
         (3, 0x00cf_9300_0000_ffff),
+        (USER_CODE_32 >> 3, 0x00cf_fb00_0000_ffff),
         (USER_DATA >> 3, 0x00cf_f300_0000_ffff),
         (USER_CODE >> 3, 0x00af_fb00_0000_ffff),
         (8, low),
@@ -243,7 +247,7 @@ pub(crate) fn context(cpu: &Cpu) -> [u8; 4096] {
         put(&mut page, slot(n), value);
     }
     put(&mut page, RIP, cpu.rip);
-    put(&mut page, CS, USER_CODE);
+    put(&mut page, CS, if cpu.is_compat() { USER_CODE_32 } else { USER_CODE });
     put(&mut page, RFLAGS, cpu.rflags);
     put(&mut page, SS, USER_DATA);
     page

@@ -6,6 +6,7 @@
 pub mod campaign;
 pub mod case;
 pub mod compare;
+pub mod compat;
 pub mod emulated;
 mod encode;
 pub mod features;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{arch::naked_asm, io, mem, ptr, slice};
 
 use crate::case::{Case, Cpu, FIXED, Fault, Outcome, Subject, X87, XsaveArea, changes, code_image, data_image};
-use crate::layout::{CODE, CODE_LEN, DATA, DATA_LEN};
+use crate::layout::{CODE, CODE_32, CODE_LEN, DATA, DATA_LEN};
 
 /// What the entry stub and the signal handler share. One, because signal handlers are per process.
 #[repr(C)]
@@ -21,7 +21,20 @@ struct Context {
     /// Base of FS: the host's thread-local storage. A case has 0, as the guest.
     host_fs: u64,
     fault: Fault,
+    entry: FarPointer,
 }
+
+/// What a far jump reads.
+#[repr(C)]
+struct FarPointer {
+    offset: u32,
+    selector: u16,
+}
+
+/// Selectors of user mode on Linux.
+const USER_CODE: u16 = 0x33;
+const USER_CODE_32: u16 = 0x23;
+const USER_DATA: u16 = 0x2b;
 
 struct Shared(UnsafeCell<Context>);
 
@@ -34,6 +47,7 @@ static CONTEXT: Shared = Shared(UnsafeCell::new(Context {
     host_rsp: 0,
     host_fs: 0,
     fault: Fault { vector: 0, error: 0, cr2: 0 },
+    entry: FarPointer { offset: 0, selector: 0 },
 }));
 /// Set while a case runs: any other signal of these kinds is a bug of ours and must kill the process.
 static ARMED: AtomicBool = AtomicBool::new(false);
@@ -85,8 +99,10 @@ impl Native {
         }
         let owner = OWNER.lock().unwrap_or_else(PoisonError::into_inner);
         map_regions()?;
+        alias_code()?;
         let mut alt_stack = vec![0u8; ALT_STACK_BYTES].into_boxed_slice();
         install_handlers(&mut alt_stack)?;
+        load_data_segments();
         Ok(Self {
             _owner: owner,
             _alt_stack: alt_stack,
@@ -105,7 +121,7 @@ impl Subject for Native {
         let (data, code) = unsafe {
             (
                 slice::from_raw_parts_mut(DATA as *mut u8, self.before.len()),
-                slice::from_raw_parts_mut(CODE as *mut u8, self.code.len()),
+                slice::from_raw_parts_mut(case.cpu.region() as *mut u8, self.code.len()),
             )
         };
         write_what_differs(data, &self.before);
@@ -115,6 +131,7 @@ impl Subject for Native {
         // an exception (the code region is filled with breakpoints), and the handler brings it to `leave`.
         let (cpu, fault) = unsafe {
             (*context).cpu = case.cpu.clone();
+            (*context).entry = entry(&case.cpu);
             (*context).area = XsaveArea::of(&case.cpu);
             ARMED.store(true, Ordering::SeqCst);
             enter(context);
@@ -140,20 +157,56 @@ fn write_what_differs(to: &mut [u8], from: &[u8]) {
 /// # Errors
 /// See [`Native::new`].
 pub fn map_regions() -> io::Result<()> {
-    let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
-    let map = |at: u64, len: u64, protection| {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-        let len = usize::try_from(len).unwrap_or(0);
-        // SAFETY: NOREPLACE: the call cannot touch any mapping that exists.
-        let got = unsafe { libc::mmap(at as *mut _, len, protection, flags, -1, 0) };
-        if got as u64 == at { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EEXIST)) }
-    };
+    let data = libc::PROT_READ | libc::PROT_WRITE;
     REGIONS
         .get_or_init(|| {
-            map(DATA, DATA_LEN, all & !libc::PROT_EXEC)?;
-            map(CODE, CODE_LEN, all)
+            map(DATA, DATA_LEN, data, libc::MAP_FIXED_NOREPLACE, None)?;
+            map(CODE, CODE_LEN, data | libc::PROT_EXEC, libc::MAP_FIXED_NOREPLACE, None)
         })
         .map_err(io::Error::from_raw_os_error)
+}
+
+/// Makes the region of 32-bit code the same memory as that of 64-bit code, as in the guest.
+fn alias_code() -> io::Result<()> {
+    static ALIAS: OnceLock<Result<(), i32>> = OnceLock::new();
+    let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+    ALIAS
+        .get_or_init(|| {
+            let code = code_memory()?;
+            map(CODE, CODE_LEN, all, libc::MAP_FIXED, Some(code))?;
+            map(CODE_32, CODE_LEN, all, libc::MAP_FIXED_NOREPLACE, Some(code))
+        })
+        .map_err(io::Error::from_raw_os_error)
+}
+
+/// Maps a region; a `file` is shared.
+fn map(at: u64, len: u64, protection: i32, fixed: i32, file: Option<i32>) -> Result<(), i32> {
+    let kind = if file.is_some() { libc::MAP_SHARED } else { libc::MAP_PRIVATE | libc::MAP_ANONYMOUS };
+    let len = usize::try_from(len).unwrap_or(0);
+    // SAFETY: the call replaces nothing, or with MAP_FIXED a region of ours that no one refers to as Rust memory.
+    let got = unsafe { libc::mmap(at as *mut _, len, protection, fixed | kind, file.unwrap_or(-1), 0) };
+    if got as u64 == at { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EEXIST)) }
+}
+
+/// A file in memory for the code; the error is the system's.
+fn code_memory() -> Result<i32, i32> {
+    let system = || io::Error::last_os_error().raw_os_error().unwrap_or(libc::ENOMEM);
+    // SAFETY: plain system calls.
+    unsafe {
+        let file = libc::memfd_create(c"code".as_ptr(), libc::MFD_CLOEXEC);
+        if file < 0 || libc::ftruncate(file, CODE_LEN as libc::off_t) != 0 { Err(system()) } else { Ok(file) }
+    }
+}
+
+/// 64-bit programs run with null DS and ES, which compatibility mode needs.
+fn load_data_segments() {
+    // SAFETY: a selector that Linux has for user mode; 64-bit code does not look at these segments.
+    unsafe { core::arch::asm!("mov ds, {0:e}", "mov es, {0:e}", in(reg) u32::from(USER_DATA), options(nostack)) }
+}
+
+fn entry(cpu: &Cpu) -> FarPointer {
+    let selector = if cpu.is_compat() { USER_CODE_32 } else { USER_CODE };
+    FarPointer { offset: u32::try_from(cpu.rip).unwrap_or(0), selector }
 }
 
 fn install_handlers(alt_stack: &mut [u8]) -> io::Result<()> {
@@ -203,6 +256,9 @@ extern "C" fn on_signal(signal: i32, _info: *mut libc::siginfo_t, ucontext: *mut
         machine.fpregs.cast::<XsaveArea>().read_unaligned().load(&mut context.cpu);
         machine.gregs[libc::REG_RIP as usize] = leave as *const () as i64;
         machine.gregs[libc::REG_EFL as usize] = FIXED as i64;
+        // CS is the lowest word.
+        let selectors = &mut machine.gregs[libc::REG_CSGSFS as usize];
+        *selectors = *selectors & !0xffff | i64::from(USER_CODE);
     }
 }
 
@@ -226,14 +282,14 @@ unsafe extern "sysv64" fn enter(context: *mut Context) {
         "mov r12, [rdi + {gpr} + 0x60]", "mov r13, [rdi + {gpr} + 0x68]",
         "mov r14, [rdi + {gpr} + 0x70]", "mov r15, [rdi + {gpr} + 0x78]",
         "mov rdi, [rdi + {gpr} + 0x38]",
-        "jmp [rip + {context} + {rip}]",
+        "jmp fword ptr [rip + {context} + {entry}]",
         context = sym CONTEXT,
         host_rsp = const mem::offset_of!(Context, host_rsp),
         area = const mem::offset_of!(Context, area),
         host_fs = const mem::offset_of!(Context, host_fs),
         gpr = const mem::offset_of!(Context, cpu.gpr),
         rflags = const mem::offset_of!(Context, cpu.rflags),
-        rip = const mem::offset_of!(Context, cpu.rip),
+        entry = const mem::offset_of!(Context, entry),
     )
 }
 

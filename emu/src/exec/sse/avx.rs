@@ -6,6 +6,7 @@ use super::{X, Y, gather, guard, upper, xmm};
 use crate::block::Builder;
 use crate::cpu::Cpu;
 use crate::cpu::flags::{CF, Lazy, ZF};
+use crate::cpu::mode::Mode;
 use crate::decode::{Avx as O, Insn, Operand};
 use crate::engine::next;
 use crate::exec::Bound;
@@ -52,8 +53,10 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Vpsravd => two!(shift_right_signed_each<u32>),
         O::Vtestps => row!(i, b, MEM128, Lazy, |x, y, _| test::<u32>(x, y)),
         O::Vtestpd => row!(i, b, MEM128, Lazy, |x, y, _| test::<u64>(x, y)),
-        O::Vzeroall => zero(zero_op::<true>, i, b),
-        O::Vzeroupper => zero(zero_op::<false>, i, b),
+        O::Vzeroall if b.mode() == Mode::Long => zero(zero_op::<true, 16>, i, b),
+        O::Vzeroall => zero(zero_op::<true, 8>, i, b),
+        O::Vzeroupper if b.mode() == Mode::Long => zero(zero_op::<false, 16>, i, b),
+        O::Vzeroupper => zero(zero_op::<false, 8>, i, b),
         O::Vmaskmovps | O::Vpmaskmovd => gather::masked_move(4, i, b),
         O::Vmaskmovpd | O::Vpmaskmovq => gather::masked_move(8, i, b),
         O::Vgatherdps | O::Vpgatherdd => gather::gather(4, 4, i, b),
@@ -129,10 +132,11 @@ fn zero(f: Handler, i: &Insn, b: &mut Builder) -> Bound {
     Ok(())
 }
 
-unsafe fn zero_op<const ALL: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+/// Outside 64-bit mode there are 8 registers.
+unsafe fn zero_op<const ALL: bool, const COUNT: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        for n in 0..16 {
+        for n in 0..COUNT {
             *upper(cpu, n) = [0; 16];
             if ALL {
                 *xmm(cpu, n) = [0; 16];

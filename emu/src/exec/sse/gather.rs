@@ -3,37 +3,36 @@
 use super::{X, avx_is_on, upper, xmm};
 use crate::block::Builder;
 use crate::cpu::fault::{Fault, Trap};
+use crate::cpu::mode::truncated;
 use crate::cpu::regs::cr0;
 use crate::cpu::{Cpu, offset};
 use crate::decode::{Insn, Operand};
 use crate::engine::slow_handler;
-use crate::exec::operand::push_address;
+use crate::exec::operand::push_offset;
+use crate::exec::system::segment;
 use crate::exec::{Bound, Unsupported, push_slow};
-use crate::mem::is_canonical;
-use crate::op::{Op, access};
+use crate::mem::Access;
+use crate::op::Op;
 
 /// How many elements of how many bytes, by indices of how many bytes; and what their addresses need. In `Op::imm`.
 struct Layout {
     count: usize,
     bytes: usize,
     index_bytes: usize,
-    addr32: bool,
-    /// A segment with a base, 0 for none.
-    segment: u8,
+    address_bytes: usize,
     register_bytes: usize,
 }
 
 impl Layout {
     fn encode(&self) -> u64 {
-        let [count, bytes, index_bytes, register_bytes] =
-            [self.count, self.bytes, self.index_bytes, self.register_bytes].map(|n| n as u8);
-        u64::from_le_bytes([count, bytes, index_bytes, register_bytes, self.addr32.into(), self.segment, 0, 0])
+        let Self { count, bytes, index_bytes, address_bytes, register_bytes } = *self;
+        let all = [count, bytes, index_bytes, address_bytes, register_bytes, 0, 0, 0];
+        u64::from_le_bytes(all.map(|n| n as u8))
     }
 
     fn of(op: &Op) -> Self {
-        let [count, bytes, index_bytes, register_bytes, addr32, segment, ..] = op.imm.to_le_bytes();
-        let [count, bytes, index_bytes, register_bytes] = [count, bytes, index_bytes, register_bytes].map(usize::from);
-        Self { count, bytes, index_bytes, register_bytes, addr32: addr32 != 0, segment }
+        let [count, bytes, index_bytes, address_bytes, register_bytes, ..] = op.imm.to_le_bytes().map(usize::from);
+        Self { count, bytes, index_bytes, address_bytes, register_bytes }
     }
 
     /// Where element `n` stands in a register.
@@ -46,12 +45,10 @@ impl Layout {
         mask[n * self.bytes + self.bytes - 1] & 0x80 != 0
     }
 
-    /// A linear address of an element, if it is canonical.
-    fn canonical(&self, op: &Op, at: u64) -> Result<u64, Trap> {
-        if is_canonical(at) && is_canonical(at.wrapping_add(self.bytes as u64 - 1)) {
-            return Ok(at);
-        }
-        Err(if op.access & access::STACK != 0 { Fault::SS0 } else { Fault::GP0 }.into())
+    /// Linear address of the element `distance` from the operand's offset.
+    fn address(&self, cpu: &Cpu, op: &Op, distance: u64, kind: Access) -> Result<u64, Trap> {
+        let offset = truncated(cpu.tmp.wrapping_add(distance), self.address_bytes as u8);
+        cpu.linear(segment(op), offset, self.bytes as u64, kind)
     }
 }
 
@@ -84,11 +81,10 @@ fn word_at(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, &b| word << 8 | u64::from(b))
 }
 
-/// Adds the op of `i` with its memory operand's address in `Cpu::tmp`; `linear`: with the segment's base.
-fn operands(i: &Insn, b: &mut Builder, linear: bool) -> Op {
-    push_address(i, b, linear);
-    let access = if i.mem.stack { access::STACK } else { 0 };
-    Op { base: offset::TMP, access, ..Builder::blank() }
+/// The op of `i`, with its memory operand as in `exec::system::operands`.
+fn operands(i: &Insn, b: &mut Builder) -> Op {
+    push_offset(&i.mem, b);
+    Op { base: offset::TMP, access: i.mem.seg, ..Builder::blank() }
 }
 
 fn vector(o: Operand) -> Option<u8> {
@@ -99,8 +95,9 @@ fn vector(o: Operand) -> Option<u8> {
 pub(super) fn masked_move(bytes: usize, i: &Insn, b: &mut Builder) -> Bound {
     let register_bytes = if i.uses_ymm() { 32 } else { 16 };
     let count = register_bytes / bytes;
-    let imm = Layout { count, bytes, index_bytes: 0, register_bytes, addr32: false, segment: 0 }.encode();
-    let op = Op { imm, ..operands(i, b, true) };
+    let address_bytes = i.mem.bytes.into();
+    let imm = Layout { count, bytes, index_bytes: 0, address_bytes, register_bytes }.encode();
+    let op = Op { imm, ..operands(i, b) };
     match i.operands {
         [Operand::Mem, mask, data, _] => {
             let (Some(mask), Some(data)) = (vector(mask), vector(data)) else { return Err(Unsupported) };
@@ -115,9 +112,9 @@ pub(super) fn masked_move(bytes: usize, i: &Insn, b: &mut Builder) -> Bound {
 }
 
 /// The chosen elements of the memory operand: places in the register, and addresses.
-fn chosen(cpu: &mut Cpu, op: &Op) -> Result<Vec<(std::ops::Range<usize>, u64)>, Trap> {
-    let (mask, start, layout) = (register(cpu, op.aux), cpu.tmp, Layout::of(op));
-    let at = |n: usize| layout.canonical(op, start.wrapping_add((n * layout.bytes) as u64));
+fn chosen(cpu: &mut Cpu, op: &Op, kind: Access) -> Result<Vec<(std::ops::Range<usize>, u64)>, Trap> {
+    let (mask, layout) = (register(cpu, op.aux), Layout::of(op));
+    let at = |n: usize| layout.address(cpu, op, (n * layout.bytes) as u64, kind);
     let chosen = (0..layout.count).filter(|n| layout.is_chosen(&mask, *n));
     chosen.map(|n| Ok((layout.place(n), at(n)?))).collect()
 }
@@ -126,7 +123,7 @@ fn chosen(cpu: &mut Cpu, op: &Op) -> Result<Vec<(std::ops::Range<usize>, u64)>, 
 fn masked_load(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     available(cpu)?;
     let mut out = [0; 32];
-    for (place, at) in chosen(cpu, op)? {
+    for (place, at) in chosen(cpu, op, Access::Read)? {
         cpu.read_linear(at, &mut out[place], cpu.user)?;
     }
     set_register(cpu, op.dst, &out);
@@ -136,7 +133,7 @@ fn masked_load(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 /// Likewise: writes all of the chosen elements, or none.
 fn masked_store(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     available(cpu)?;
-    let chosen = chosen(cpu, op)?;
+    let chosen = chosen(cpu, op, Access::Write)?;
     for (place, at) in &chosen {
         cpu.probe_write(*at, place.len() as u64, cpu.user)?;
     }
@@ -153,9 +150,9 @@ pub(super) fn gather(index_bytes: usize, bytes: usize, i: &Insn, b: &mut Builder
     let data_bytes = if matches!(to, Operand::Ymm(_)) { 32 } else { 16 };
     let count = (data_bytes / bytes).min(usize::from(vector_bytes) / index_bytes);
     let register_bytes = data_bytes.max(vector_bytes.into());
-    let (addr32, segment) = (i.mem.addr32, i.mem.seg.unwrap_or(0));
-    let imm = Layout { count, bytes, index_bytes, register_bytes, addr32, segment }.encode();
-    let op = Op { dst, aux, src, imm, scale: i.mem.scale, ..operands(i, b, false) };
+    let address_bytes = i.mem.bytes.into();
+    let imm = Layout { count, bytes, index_bytes, address_bytes, register_bytes }.encode();
+    let op = Op { dst, aux, src, imm, scale: i.mem.scale, ..operands(i, b) };
     push_slow(slow_handler!(gather_elements), op, b)
 }
 
@@ -173,8 +170,9 @@ fn gather_elements(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     for n in 0..layout.count {
         let place = layout.place(n);
         if layout.is_chosen(&mask, n) {
-            let at = element_address(cpu, op, &layout, &index[n * layout.index_bytes..][..layout.index_bytes]);
-            let read = layout.canonical(op, at).and_then(|at| cpu.read_linear(at, &mut out[place.clone()], cpu.user));
+            let distance = scaled(&index[n * layout.index_bytes..][..layout.index_bytes], op.scale);
+            let at = layout.address(cpu, op, distance, Access::Read);
+            let read = at.and_then(|at| cpu.read_linear(at, &mut out[place.clone()], cpu.user));
             if let Err(trap) = read {
                 set_register(cpu, op.aux, &mask);
                 set_register(cpu, op.dst, &out);
@@ -190,11 +188,8 @@ fn gather_elements(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     Ok(())
 }
 
-/// Base and displacement are in `Cpu::tmp`; the index is signed.
-fn element_address(cpu: &Cpu, op: &Op, layout: &Layout, index: &[u8]) -> u64 {
-    let sign = 64 - 8 * layout.index_bytes as u32;
-    let index = ((word_at(index) << sign) as i64 >> sign) as u64;
-    let at = cpu.tmp.wrapping_add(index << op.scale);
-    let at = if layout.addr32 { at & u64::from(u32::MAX) } else { at };
-    at.wrapping_add(if layout.segment == 0 { 0 } else { cpu.seg[usize::from(layout.segment) % 6].base })
+/// An index, which is signed, times the scale.
+fn scaled(index: &[u8], scale: u8) -> u64 {
+    let sign = 64 - 8 * index.len() as u32;
+    (((word_at(index) << sign) as i64 >> sign) as u64) << scale
 }

@@ -178,7 +178,7 @@ fn maskmovdqu(i: &Insn, b: &mut Builder) -> Bound {
     let (Operand::Xmm(data), Operand::Xmm(mask)) = (i.operands[1], i.operands[2]) else { return Err(Unsupported) };
     guard(i, b);
     let mut named = i.clone();
-    named.mem = MemRef { base: offset::RDI, index: offset::ZERO, scale: 0, disp: 0, addr32: i.addr32, ..i.mem };
+    named.mem = MemRef { base: offset::RDI, index: offset::ZERO, scale: 0, disp: 0, bytes: i.address_width, ..i.mem };
     let op = mem_op(&named, b, access::READ | access::WRITE, 16);
     b.push(Op { f: maskmovdqu_op, dst: data, src: mask, ..op });
     Ok(())

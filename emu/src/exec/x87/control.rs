@@ -12,6 +12,7 @@ use crate::exec::operand::{ea, place, read};
 use crate::exec::push_slow;
 use crate::exec::system::{address, operands};
 use crate::fp::x80::flag;
+use crate::mem::Access;
 use crate::op::{Handler, Op, access};
 use crate::state::{Fpu, X80};
 
@@ -121,27 +122,41 @@ const WIDE_BYTES: usize = 28;
 const NARROW_BYTES: usize = 14;
 const REGISTERS_BYTES: usize = 80;
 
-/// The environment as protected mode lays it out (SDM Vol. 1, figures 8-9 and 8-11). Code and data selectors are gone
-/// (CPUID.7.0:EBX[13]).
-fn environment(fpu: &Fpu, wide: bool) -> Vec<u8> {
+/// The environment as protected mode and as real mode lay it out (SDM Vol. 1, figures 8-9 to 8-12). Code and data selectors
+/// are gone (CPUID.7.0:EBX[13]).
+fn environment(cpu: &Cpu, wide: bool) -> Vec<u8> {
+    let fpu = &cpu.fpu;
+    let (ip, dp, opcode) = (fpu.ip as u32, fpu.dp as u32, u32::from(fpu.opcode));
+    let pointers = match (cpu.is_protected(), wide) {
+        (true, true) => [ip, opcode << 16, dp, 0xffff_0000],
+        (true, false) => [ip, 0, dp, 0],
+        (false, true) => [ip & 0xffff, ip >> 16 << 12 | opcode, dp & 0xffff, dp >> 16 << 12],
+        (false, false) => [ip, ip >> 16 << 12 | opcode, dp, dp >> 16 << 12],
+    };
     let words = [fpu.control, fpu.status, fpu.tag_word()];
     if !wide {
-        let all = [words[0], words[1], words[2], fpu.ip as u16, 0, fpu.dp as u16, 0];
-        return all.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let all = words.into_iter().chain(pointers.map(|pointer| pointer as u16));
+        return all.flat_map(u16::to_le_bytes).collect();
     }
-    let upper = |word: u16| u32::from(word) | 0xffff_0000;
-    let opcode = u32::from(fpu.opcode) << 16;
-    let all = [upper(words[0]), upper(words[1]), upper(words[2]), fpu.ip as u32, opcode, fpu.dp as u32, upper(0)];
-    all.iter().flat_map(|word| word.to_le_bytes()).collect()
+    let all = words.map(|word| u32::from(word) | 0xffff_0000).into_iter().chain(pointers);
+    all.flat_map(u32::to_le_bytes).collect()
 }
 
-fn set_environment(fpu: &mut Fpu, image: &[u8], wide: bool) {
+fn set_environment(cpu: &mut Cpu, image: &[u8], wide: bool) {
     let step = if wide { 4 } else { 2 };
     let field = |n: usize| image[n * step..][..step].iter().rev().fold(0u64, |sum, b| sum << 8 | u64::from(*b));
+    let protected = cpu.is_protected();
+    let fpu = &mut cpu.fpu;
     fpu.status = field(1) as u16;
     fpu.set_tag_word(field(2) as u16);
-    (fpu.ip, fpu.dp) = (field(3), field(5));
-    fpu.opcode = if wide { (field(4) >> 16) as u16 & 0x7ff } else { 0 };
+    if protected {
+        (fpu.ip, fpu.dp) = (field(3), field(5));
+        fpu.opcode = if wide { (field(4) >> 16) as u16 & 0x7ff } else { 0 };
+    } else {
+        let pointer = |low: u64, high: u64| low & 0xffff | (high & 0x0fff_f000) << 4;
+        (fpu.ip, fpu.dp) = (pointer(field(3), field(4)), pointer(field(5), field(6)));
+        fpu.opcode = field(4) as u16 & 0x7ff;
+    }
     fpu.set_control(field(0) as u16);
 }
 
@@ -153,8 +168,8 @@ fn layout(wide: bool) -> usize {
 fn store_environment(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     available(cpu, false)?;
     let wide = usize::from(op.aux) == WIDE_BYTES;
-    let at = address(cpu, op, layout(wide) as u64)?;
-    let image = environment(&cpu.fpu, wide);
+    let at = address(cpu, op, layout(wide) as u64, Access::Write)?;
+    let image = environment(cpu, wide);
     cpu.write_linear(at, &image, cpu.user)?;
     cpu.fpu.set_control(cpu.fpu.control | flag::ALL);
     Ok(())
@@ -163,24 +178,24 @@ fn store_environment(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 fn load_environment(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     available(cpu, true)?;
     let wide = usize::from(op.aux) == WIDE_BYTES;
-    let at = address(cpu, op, layout(wide) as u64)?;
+    let at = address(cpu, op, layout(wide) as u64, Access::Read)?;
     let mut image = [0; WIDE_BYTES];
     let image = &mut image[..layout(wide)];
     cpu.read_linear(at, image, cpu.user)?;
-    set_environment(&mut cpu.fpu, image, wide);
+    set_environment(cpu, image, wide);
     Ok(())
 }
 
 fn save(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     available(cpu, false)?;
     let wide = usize::from(op.aux) == WIDE_BYTES + REGISTERS_BYTES;
-    let mut image = environment(&cpu.fpu, wide);
+    let mut image = environment(cpu, wide);
     for i in 0..8 {
         let value = cpu.fpu.regs[usize::from((cpu.fpu.top() + i) & 7)];
         image.extend(value.sig.to_le_bytes());
         image.extend(value.sign_exp.to_le_bytes());
     }
-    let at = address(cpu, op, image.len() as u64)?;
+    let at = address(cpu, op, image.len() as u64, Access::Write)?;
     cpu.write_linear(at, &image, cpu.user)?;
     initialise(cpu, op)
 }
@@ -190,10 +205,10 @@ fn restore(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let wide = usize::from(op.aux) == WIDE_BYTES + REGISTERS_BYTES;
     let mut image = [0; WIDE_BYTES + REGISTERS_BYTES];
     let image = &mut image[..layout(wide) + REGISTERS_BYTES];
-    let at = address(cpu, op, image.len() as u64)?;
+    let at = address(cpu, op, image.len() as u64, Access::Read)?;
     cpu.read_linear(at, image, cpu.user)?;
     let (head, registers) = image.split_at(layout(wide));
-    set_environment(&mut cpu.fpu, head, wide);
+    set_environment(cpu, head, wide);
     for (i, bytes) in (0..8).zip(registers.chunks_exact(10)) {
         let sum = bytes.iter().rev().fold(0u128, |sum, b| sum << 8 | u128::from(*b));
         let place = usize::from((cpu.fpu.top() + i) & 7);

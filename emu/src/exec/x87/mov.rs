@@ -13,10 +13,10 @@ use crate::cpu::fpu::status::C1;
 use crate::decode::{Insn, Operand, X87Move as O};
 use crate::engine::{next, run_body, slow_handler};
 use crate::exec::push_slow;
-use crate::exec::system::{address, operands};
+use crate::exec::system::{address, operands, unchecked_address};
 use crate::fp::x80::{self, Env};
 use crate::fp::{F32, F64};
-use crate::mem::{tlb_read, tlb_write};
+use crate::mem::{Access, tlb_read, tlb_write};
 use crate::op::{Handler, Op, access};
 use crate::state::X80;
 
@@ -222,7 +222,8 @@ const LONG_BYTES: u64 = 10;
 /// Reads the operand, after which nothing can go wrong but the arithmetic.
 fn read_long(cpu: &mut Cpu, op: &Op) -> Result<(u64, u16), Trap> {
     available(cpu, true)?;
-    let at = address(cpu, op, LONG_BYTES)?;
+    let at = address(cpu, op, LONG_BYTES, Access::Read)?;
+    cpu.tmp = at; // what FDP shows
     let mut bytes = [0; 16];
     cpu.read_linear(at, &mut bytes[..LONG_BYTES as usize], cpu.user)?;
     cpu.fpu.ip = cpu.rip.wrapping_sub(op.len.into());
@@ -250,7 +251,11 @@ fn store_long(cpu: &mut Cpu, op: &Op, f: fn(X80, &mut Env) -> (u64, u16)) -> Res
     let mut env = cpu.fpu.env();
     let value = cpu.fpu.st(0).unwrap_or_else(|| underflow(&mut env));
     let (low, high) = f(value, &mut env);
-    if report(cpu, op, &env) {
+    let offset = cpu.tmp;
+    cpu.tmp = unchecked_address(cpu, op); // what FDP shows
+    let counts = report(cpu, op, &env);
+    cpu.tmp = offset;
+    if counts {
         if let Err(trap) = write_long(cpu, op, low, high) {
             cpu.fpu = before;
             return Err(trap);
@@ -262,7 +267,7 @@ fn store_long(cpu: &mut Cpu, op: &Op, f: fn(X80, &mut Env) -> (u64, u16)) -> Res
 
 /// As silicon does: eight bytes, which stay if the other two fault.
 fn write_long(cpu: &mut Cpu, op: &Op, low: u64, high: u16) -> Result<(), Trap> {
-    let at = address(cpu, op, LONG_BYTES)?;
+    let at = address(cpu, op, LONG_BYTES, Access::Write)?;
     cpu.store(at, low, 8, cpu.user)?;
     cpu.store(at.wrapping_add(8), high.into(), 2, cpu.user)
 }
