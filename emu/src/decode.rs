@@ -102,7 +102,8 @@ operations! {
     Lar: Lar; Lsl: Lsl; Verr: Verr; Verw: Verw; Swapgs: Swapgs; Clflush: Clflush Clflushopt;
     Rdpid: Rdpid; Rdfsbase: Rdfsbase; Rdgsbase: Rdgsbase; Wrfsbase: Wrfsbase; Wrgsbase: Wrgsbase;
     Int: Int; Int3: Int3; Int1: Int1; Iret: Iret Iretd Iretq; RetFar: Retf;
-    Syscall: Syscall; Sysret: Sysret Sysretq; Sysenter: Sysenter; Sysexit: Sysexit Sysexitq; Lfs: Lfs; Lgs: Lgs; Lss: Lss; Ud: Ud0 Ud1 Ud2;
+    Syscall: Syscall; Sysret: Sysret Sysretq; Sysenter: Sysenter; Sysexit: Sysexit Sysexitq;
+    Lfs: Lfs; Lgs: Lgs; Lss: Lss; Ud: Ud0 Ud1 Ud2;
     Fxsave: Fxsave Fxsave64; Fxrstor: Fxrstor Fxrstor64; Ldmxcsr: Ldmxcsr; Stmxcsr: Stmxcsr;
     Xgetbv: Xgetbv; Xsetbv: Xsetbv; Xsave: Xsave Xsave64; Xsaveopt: Xsaveopt Xsaveopt64; Xsavec: Xsavec Xsavec64;
     Xsaves: Xsaves Xsaves64; Xrstor: Xrstor Xrstor64; Xrstors: Xrstors Xrstors64;
