@@ -277,13 +277,11 @@ impl Machine {
     /// Runs instructions up to the count `limit`.
     fn execute(&mut self, limit: u64, exact: bool, until: Until) -> ControlFlow<Stop> {
         let cpu = &mut *self.cpu;
-        // The shadow of a STI, a flag, or a breakpoint on the next instruction: that one alone.
-        let watched = cpu.rflags & (flags::TF | flags::RF) != 0 || cpu.has_breakpoints();
-        let alone = watched || cpu.shadow != Shadow::None;
-        // After one iteration of a REP the shadow is over, and an interrupt or a debug trap may come.
-        cpu.steps_limit = cpu.steps + if alone { 1 } else { REP_ITERATIONS_MAX };
-        // Likewise inside a REP.
-        if alone || cpu.steps > 0 || cpu.retired >= limit {
+        // After one iteration of a REP the shadow of a STI is over, and an interrupt or a debug trap may come.
+        let watched = cpu.rflags & flags::TF != 0 || cpu.has_breakpoints() || cpu.shadow != Shadow::None;
+        cpu.steps_limit = cpu.steps + if watched { 1 } else { REP_ITERATIONS_MAX };
+        // Likewise inside a REP, and where RF is to be cleared: that instruction alone.
+        if watched || cpu.rflags & flags::RF != 0 || cpu.steps > 0 || cpu.retired >= limit {
             if let Until::Exactly(p) = until
                 && p.retired == cpu.retired
             {
