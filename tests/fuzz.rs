@@ -10,7 +10,7 @@ mod targets;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use emu::{ClockMode, Control, CpuModel, Input, Machine, MachineConfig, Output, Position, Power};
 use ft_net::message::{Ack, Bye, ClientStatus, Hello, Message, Role, StateEnd};
@@ -144,10 +144,9 @@ fn any_state_is_restored_or_refused() {
 
 /// Writes the seeds where cargo-fuzz can have them.
 #[test]
-#[ignore = "writes tests/fuzz/seeds"]
 fn seeds_for_the_fuzzer() {
     for (name, _) in TARGETS {
-        let to = directory().join("seeds").join(name);
+        let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz-seeds").join(name);
         fs::create_dir_all(&to).unwrap();
         for (seed, data) in seeds(name) {
             fs::write(to.join(seed), data).unwrap();
