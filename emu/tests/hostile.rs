@@ -3,12 +3,15 @@
 
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test panics when it fails")]
 
+#[path = "guest/dice.rs"]
+mod dice;
 #[path = "hostile/snippets.rs"]
 mod snippets;
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use dice::Dice;
 use emu::{
     ClockMode, ConsoleClient, CpuModel, CpuState, DirtySet, Door, Input, Machine, MachineConfig, Output, Position,
     Power, Query, Segment, Stop, Table, Until,
@@ -33,25 +36,6 @@ impl Door for Witness {
     fn interrupt(&mut self, at: Position, vector: u8) -> ControlFlow<()> {
         self.seen.push((at, u64::from(vector) << 32));
         ControlFlow::Continue(())
-    }
-}
-
-/// A sequence of pseudo-random words.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        self.roll() % n
-    }
-    fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
     }
 }
 

@@ -2,27 +2,10 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test panics when it fails")]
 
-use std::ops::ControlFlow;
+mod closed;
 
-use emu::{
-    ClockMode, CpuModel, CpuState, Door, Machine, MachineConfig, MachineState, Output, Position, Query, Stop, Table,
-    Until,
-};
-
-/// Nobody answers.
-pub(crate) struct Closed;
-
-impl Door for Closed {
-    fn query(&mut self, _at: Position, _query: Query) -> Option<u64> {
-        None
-    }
-    fn output(&mut self, _at: Position, _number: u64, _output: Output) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-    fn interrupt(&mut self, _at: Position, _vector: u8) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-}
+pub(crate) use closed::Closed;
+use emu::{ClockMode, CpuModel, CpuState, Machine, MachineConfig, MachineState, Position, Stop, Table, Until};
 
 pub(crate) const CODE: u64 = 0x1_0000;
 pub(crate) const HANDLER: u64 = 0x1_1000;

@@ -1,25 +1,7 @@
 //! Guests of every mode, and what came of them.
 
-use std::ops::ControlFlow;
-
-use emu::{
-    ClockMode, CpuModel, CpuState, Door, Machine, MachineConfig, Output, Position, Power, Query, Segment, Stop, Table,
-    Until,
-};
-
-pub(crate) struct Closed;
-
-impl Door for Closed {
-    fn query(&mut self, _at: Position, _query: Query) -> Option<u64> {
-        None
-    }
-    fn output(&mut self, _at: Position, _number: u64, _output: Output) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-    fn interrupt(&mut self, _at: Position, _vector: u8) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-}
+pub(crate) use crate::closed::Closed;
+use emu::{ClockMode, CpuModel, CpuState, Machine, MachineConfig, Position, Power, Segment, Stop, Table, Until};
 
 pub(crate) const TSS: u64 = 0x5000;
 pub(crate) const IDT: u64 = 0x6000;

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test panics when it fails")]
 
+#[path = "../guest/closed.rs"]
+mod closed;
+#[path = "../guest/dice.rs"]
+mod dice;
 mod guest;
 mod paging;
 mod random;
