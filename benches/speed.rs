@@ -56,7 +56,13 @@ impl Live for World {
 }
 
 fn boot(guest: &Guest, work: u64) -> Machine {
-    let config = MachineConfig { memory_bytes: 64 << 20, clock: ClockMode::Host, epoch_s: 0, cpu: CpuModel::V3 };
+    let config = MachineConfig {
+        memory_bytes: 64 << 20,
+        clock: ClockMode::Host,
+        epoch_s: 0,
+        cpu: CpuModel::V3,
+        devices: Default::default(),
+    };
     let mut machine = Machine::new(config).expect("memory");
     machine.load_elf(guest.image, &format!("n={work}")).expect("a guest of the tree");
     machine

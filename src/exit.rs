@@ -12,6 +12,8 @@ pub(crate) const CONTRADICTED: u8 = 3;
 pub(crate) const TRIPLE_FAULT: u8 = 120;
 /// The guest halted with interrupts off.
 pub(crate) const DEAD: u8 = 121;
+/// The guest asked for a reset.
+pub(crate) const RESET: u8 = 119;
 /// A replayed machine left its log.
 pub(crate) const DIVERGED: u8 = 122;
 /// A replica lost the right to speak.
@@ -27,5 +29,6 @@ pub(crate) fn of_power(power: Power) -> u8 {
         Power::Off { code } => code,
         Power::TripleFault => TRIPLE_FAULT,
         Power::Dead => DEAD,
+        Power::Reset => RESET,
     }
 }

@@ -209,6 +209,7 @@ impl Solo {
         let at = self.machine.position();
         match power {
             Power::Off { .. } => {}
+            Power::Reset => say(format_args!("the guest asked for a reset at instruction {at}")),
             Power::TripleFault => say(format_args!("the guest died of a triple fault at instruction {at}")),
             Power::Dead => {
                 say(format_args!("the guest halted with interrupts off at instruction {at}: nothing can wake it"));

@@ -155,7 +155,13 @@ fn seeds_for_the_fuzzer() {
 }
 
 fn config() -> MachineConfig {
-    MachineConfig { memory_bytes: 1 << 20, clock: ClockMode::Derived, epoch_s: 0, cpu: CpuModel::V3 }
+    MachineConfig {
+        memory_bytes: 1 << 20,
+        clock: ClockMode::Derived,
+        epoch_s: 0,
+        cpu: CpuModel::V3,
+        devices: Default::default(),
+    }
 }
 
 /// A machine that is about to run the smallest of programs.

@@ -56,13 +56,18 @@ impl Bus {
         [self.pit.next_deadline(), self.rtc.next_deadline()].into_iter().flatten().min()
     }
 
-    /// Device memory: nothing is there yet, so all ones.
-    pub(crate) fn mmio_read(&mut self, _phys: u64, out: &mut [u8]) {
+    /// Whether the device at `phys` looks at the time, which must then be asked for before it is accessed.
+    pub(crate) fn is_timed_memory(&self, _phys: u64) -> bool {
+        false
+    }
+
+    /// Reads device memory within a page at guest time `now`. Nothing there: all ones.
+    pub(crate) fn mmio_read(&mut self, _phys: u64, out: &mut [u8], _now: u64) {
         out.fill(0xff);
     }
 
-    /// Device memory: nothing is there yet.
-    pub(crate) fn mmio_write(&mut self, _phys: u64, _data: &[u8]) {}
+    /// Writes device memory within a page at guest time `now`.
+    pub(crate) fn mmio_write(&mut self, _phys: u64, _data: &[u8], _now: u64) {}
 }
 
 /// Whether a port's chip looks at the time.
@@ -87,9 +92,10 @@ impl Cpu {
     /// Guest time now, in nanoseconds.
     pub(crate) fn guest_time(&mut self) -> Result<u64, Trap> {
         match self.bus.mode {
+            ClockMode::Host if self.bus.clock.asked == Some(self.position()) => Ok(self.bus.clock.base_ns),
             ClockMode::Host => {
                 let ns = self.query(Query::Clock)?;
-                Ok(self.bus.clock.answer(ns))
+                Ok(self.bus.clock.answer(self.position(), ns))
             }
             ClockMode::Derived => Ok(self.bus.clock.at(ClockMode::Derived, self.retired)),
         }

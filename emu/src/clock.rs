@@ -1,8 +1,8 @@
 //! Guest time: one number, nanoseconds since the machine was created. It never runs backwards.
 
-use crate::ClockMode;
 use crate::check::ensure;
 use crate::state::ClockState;
+use crate::{ClockMode, Position};
 
 /// Ticks of the TSC per second: a tick is a nanosecond.
 pub const TSC_HZ: u64 = 1_000_000_000;
@@ -46,9 +46,10 @@ impl ClockState {
         ensure(known && self.base_retired <= retired && self.input_retired <= retired, "clock")
     }
 
-    /// The answer to a query (host clock): guest time is now `ns`, or stays where it was.
-    pub(crate) fn answer(&mut self, ns: u64) -> u64 {
+    /// The answer to a query at `at` (host clock): guest time is now `ns`, or stays where it was.
+    pub(crate) fn answer(&mut self, at: Position, ns: u64) -> u64 {
         self.base_ns = self.base_ns.max(ns);
+        self.asked = Some(at);
         self.base_ns
     }
 

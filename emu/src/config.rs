@@ -24,6 +24,56 @@ pub struct MachineConfig {
     pub epoch_s: u64,
     /// Which CPU the guest sees.
     pub cpu: CpuModel,
+    /// What is plugged in.
+    pub devices: Devices,
+}
+
+/// The devices that not every machine has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Devices {
+    /// Virtio disks; their numbers are those of the places here.
+    pub disks: [Option<DiskConfig>; DISKS_MAX],
+    /// Hardware address of the virtio network device, if there is one.
+    pub net: Option<[u8; 6]>,
+    /// Where the console is.
+    pub console: ConsolePort,
+    /// A virtio source of entropy.
+    pub entropy: bool,
+}
+
+/// Disks that a machine can have.
+pub const DISKS_MAX: usize = 4;
+
+/// A disk: an image that never changes, and what the guest has written over it, which is part of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskConfig {
+    /// Size of the image: a multiple of 512.
+    pub bytes: u64,
+    /// What becomes of writes.
+    pub mode: DiskMode,
+    /// xxh3-128 of the image as it was when the machine was created.
+    pub digest: u128,
+}
+
+/// What becomes of writes to a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskMode {
+    /// There are none: the guest sees a read-only disk.
+    ReadOnly,
+    /// They stay in the machine.
+    Overlay,
+    /// They stay in the machine, and are outputs as well, for the image to follow (`Output::Disk`).
+    WriteThrough,
+}
+
+/// Which device the console is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConsolePort {
+    /// The 16550 UART.
+    #[default]
+    Serial,
+    /// A virtio console. What is written to the UART goes nowhere.
+    Virtio,
 }
 
 impl MachineConfig {

@@ -26,13 +26,39 @@ pub enum Input {
     },
     /// A control operation of the operator (VM-FT 2.3.1: through the log, so that it does not look like a failure).
     Control(Control),
+    /// An Ethernet frame for the guest, without its checksum. Dropped if the guest has no room for it.
+    Frame {
+        /// Destination address first, at most [`FRAME_BYTES_MAX`].
+        bytes: Vec<u8>,
+    },
+    /// The size of the terminal that shows the virtio console.
+    ConsoleSize {
+        /// Characters in a line.
+        columns: u16,
+        /// Lines.
+        rows: u16,
+    },
+    /// What [`Output::Flush`] number `flush` of disk `disk` asked for is done: every write before it is durable.
+    Flushed {
+        /// Number of the disk.
+        disk: u8,
+        /// Number of the flush.
+        flush: u64,
+    },
 }
+
+/// The longest frame, bytes: what a device that takes segmentation off the guest's hands can be given (virtio 1.2, 5.1.6.3.1).
+pub const FRAME_BYTES_MAX: usize = 65_550;
 
 /// What an operator can ask of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Control {
     /// Switch the machine off.
     PowerOff,
+    /// Press the power button: the guest decides.
+    PowerButton,
+    /// Press Ctrl-Alt-Del.
+    CtrlAltDel,
 }
 
 /// A question that an instruction asks synchronously; the answer comes from outside.
@@ -45,7 +71,7 @@ pub enum Query {
 }
 
 /// Something that leaves the machine. Outputs are numbered 1, 2, 3 ...; the numbers are the same on every replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Output {
     /// A byte on the console.
     Console {
@@ -56,6 +82,27 @@ pub enum Output {
     },
     /// The machine stopped for good. Always the last output.
     Power(Power),
+    /// An Ethernet frame, without its checksum.
+    Frame {
+        /// Destination address first, at most [`FRAME_BYTES_MAX`].
+        bytes: Vec<u8>,
+    },
+    /// Blocks written to a disk whose image is to follow. Writing them again changes nothing.
+    Disk {
+        /// Number of the disk.
+        disk: u8,
+        /// Byte offset in the image.
+        offset: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The guest waits until every write before this is durable: [`Input::Flushed`].
+    Flush {
+        /// Number of the disk.
+        disk: u8,
+        /// 1, 2, 3 ... for each disk.
+        flush: u64,
+    },
 }
 
 /// Why a machine stopped for good.
@@ -68,8 +115,10 @@ pub enum Power {
     },
     /// A fault while delivering a double fault (SDM Vol. 3A, 6.15, interrupt 8).
     TripleFault,
-    /// HLT with interrupts off: nothing can wake it.
+    /// HLT, or a jump to itself, with interrupts off: nothing can wake it.
     Dead,
+    /// The guest asked for a reset.
+    Reset,
 }
 
 /// Who stands behind the doors: the live world, a recorder or a log. The machine cannot tell.

@@ -46,9 +46,11 @@ mod state;
 mod width;
 
 pub use clock::TSC_HZ;
-pub use config::{ClockMode, CpuModel, MachineConfig, MachineError};
+pub use config::{
+    ClockMode, ConsolePort, CpuModel, DISKS_MAX, Devices, DiskConfig, DiskMode, MachineConfig, MachineError,
+};
 pub use decode::disassemble;
-pub use event::{Control, Door, Input, Output, Power, Query, Stop, Until};
+pub use event::{Control, Door, FRAME_BYTES_MAX, Input, Output, Power, Query, Stop, Until};
 pub use machine::Machine;
 pub use mem::{DirtySet, PAGE_BYTES};
 pub use position::Position;

@@ -189,6 +189,11 @@ impl Machine {
                 }
             }
             Input::Control(Control::PowerOff) => cpu.switch_off = true,
+            // For devices that this machine does not have.
+            Input::Control(Control::PowerButton | Control::CtrlAltDel)
+            | Input::Frame { .. }
+            | Input::ConsoleSize { .. }
+            | Input::Flushed { .. } => {}
         }
     }
 

@@ -201,6 +201,8 @@ pub struct ClockState {
     pub input_ns: u64,
     /// Retired count of the last clock input.
     pub input_retired: u64,
+    /// Where time was asked for last: an instruction that looks at several clocks asks once (host clock).
+    pub asked: Option<Position>,
 }
 
 /// Console clients that are remembered. One that has been silent for longest makes room for a new one.

@@ -115,7 +115,13 @@ impl Guest {
     }
 
     fn machine(&self) -> Machine {
-        let config = MachineConfig { memory_bytes: RAM, clock: self.clock, epoch_s: 0, cpu: CpuModel::V3 };
+        let config = MachineConfig {
+            memory_bytes: RAM,
+            clock: self.clock,
+            epoch_s: 0,
+            cpu: CpuModel::V3,
+            devices: Default::default(),
+        };
         let mut machine = Machine::new(config).unwrap();
         let mut state = machine.state();
         state.cpu = self.cpu.clone();

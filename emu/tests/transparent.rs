@@ -54,7 +54,13 @@ const SELF_REMAPPER: &[u8] = &[
 ];
 
 fn machine(code: &[u8]) -> Machine {
-    let config = MachineConfig { memory_bytes: 16 << 20, clock: ClockMode::Host, epoch_s: 0, cpu: CpuModel::V3 };
+    let config = MachineConfig {
+        memory_bytes: 16 << 20,
+        clock: ClockMode::Host,
+        epoch_s: 0,
+        cpu: CpuModel::V3,
+        devices: Default::default(),
+    };
     let mut machine = Machine::new(config).unwrap();
     machine.load_elf(testprogs_counter(), "").unwrap();
     let mut state = machine.state();

@@ -171,6 +171,7 @@ impl fmt::Display for Event {
             Event::PoweredOff { power: Some(Power::Off { code }) } => {
                 write!(f, "the guest switched itself off, exit code {code}")
             }
+            Event::PoweredOff { power: Some(Power::Reset) } => write!(f, "the guest asked for a reset"),
             Event::PoweredOff { power: Some(Power::TripleFault) } => write!(f, "the guest died of a triple fault"),
             Event::PoweredOff { power: Some(Power::Dead) } => {
                 write!(f, "the guest halted with interrupts off: nothing can wake it")

@@ -320,6 +320,7 @@ pub(crate) fn power_text(power: Power) -> String {
         Power::Off { code } => format!("off {code}\n"),
         Power::TripleFault => "triple-fault\n".to_owned(),
         Power::Dead => "dead\n".to_owned(),
+        Power::Reset => "reset\n".to_owned(),
     }
 }
 
@@ -327,6 +328,7 @@ fn parse_power(text: &str) -> Option<Power> {
     match text.trim_end() {
         "triple-fault" => Some(Power::TripleFault),
         "dead" => Some(Power::Dead),
+        "reset" => Some(Power::Reset),
         text => Some(Power::Off { code: text.strip_prefix("off ")?.parse().ok()? }),
     }
 }
@@ -393,7 +395,7 @@ mod tests {
     fn how_the_guest_ended_is_told_once_it_is_told_whole() {
         let (_root, shared) = shared();
         assert_eq!(shared.power().unwrap(), None);
-        for power in [Power::Off { code: 7 }, Power::TripleFault, Power::Dead] {
+        for power in [Power::Off { code: 7 }, Power::TripleFault, Power::Dead, Power::Reset] {
             fs::write(shared.power_path(), power_text(power)).unwrap();
             assert_eq!(shared.power().unwrap(), Some(power));
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use emu::{Control, Input, Output, Position, Power};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// One thing that happened to the machine, and where.
 ///
@@ -50,13 +51,34 @@ pub enum OutputCheck {
     Console(u8),
     /// The machine stopped for good.
     Power(Power),
+    /// A frame with this digest (xxh3-64) left.
+    Frame(u64),
+    /// This was written to a disk.
+    Disk {
+        /// Number of the disk.
+        disk: u8,
+        /// Byte offset in the image.
+        offset: u64,
+        /// Digest of the bytes (xxh3-64).
+        digest: u64,
+    },
+    /// The guest waits for its writes.
+    Flush {
+        /// Number of the disk.
+        disk: u8,
+        /// Number of the flush.
+        flush: u64,
+    },
 }
 
-impl From<Output> for OutputCheck {
-    fn from(output: Output) -> Self {
+impl From<&Output> for OutputCheck {
+    fn from(output: &Output) -> Self {
         match output {
-            Output::Console { byte, .. } => Self::Console(byte),
-            Output::Power(power) => Self::Power(power),
+            Output::Console { byte, .. } => Self::Console(*byte),
+            Output::Power(power) => Self::Power(*power),
+            Output::Frame { bytes } => Self::Frame(xxh3_64(bytes)),
+            Output::Disk { disk, offset, bytes } => Self::Disk { disk: *disk, offset: *offset, digest: xxh3_64(bytes) },
+            Output::Flush { disk, flush } => Self::Flush { disk: *disk, flush: *flush },
         }
     }
 }
@@ -86,6 +108,11 @@ impl fmt::Display for Event {
                 write!(f, "console input {seq} of client {client:x}: \"{}\"", bytes.escape_ascii())
             }
             Self::Input(Input::Control(Control::PowerOff)) => f.write_str("control input power-off"),
+            Self::Input(Input::Control(Control::PowerButton)) => f.write_str("control input power-button"),
+            Self::Input(Input::Control(Control::CtrlAltDel)) => f.write_str("control input ctrl-alt-del"),
+            Self::Input(Input::Frame { bytes }) => write!(f, "frame of {} bytes for the guest", bytes.len()),
+            Self::Input(Input::ConsoleSize { columns, rows }) => write!(f, "console size {columns} x {rows}"),
+            Self::Input(Input::Flushed { disk, flush }) => write!(f, "flush {flush} of disk {disk} is done"),
             Self::Interrupt { vector } => write!(f, "interrupt {vector:#04x}"),
             Self::Output { number, check } => write!(f, "output {number}: {check}"),
             Self::Digest(digest) => write!(f, "digest {digest:032x}"),
@@ -101,6 +128,10 @@ impl fmt::Display for OutputCheck {
             Self::Power(Power::Off { code }) => write!(f, "power off, exit code {code}"),
             Self::Power(Power::TripleFault) => f.write_str("triple fault"),
             Self::Power(Power::Dead) => f.write_str("halted for ever"),
+            Self::Power(Power::Reset) => f.write_str("reset"),
+            Self::Frame(digest) => write!(f, "frame {digest:016x}"),
+            Self::Disk { disk, offset, digest } => write!(f, "disk {disk} at {offset:#x}: {digest:016x}"),
+            Self::Flush { disk, flush } => write!(f, "flush {flush} of disk {disk}"),
         }
     }
 }

@@ -124,7 +124,7 @@ impl<L: Live> Door for Recorder<L> {
     }
 
     fn output(&mut self, at: Position, number: u64, output: Output) -> ControlFlow<()> {
-        let check = output.into();
+        let check = (&output).into();
         let entry = self.record(at, Event::Output { number, check });
         self.live.output(number, output, entry)
     }

@@ -31,7 +31,7 @@ pub enum ReplayStop {
 }
 
 /// An output of the replayed machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emitted {
     /// Number of the output.
     pub number: u64,
@@ -277,7 +277,7 @@ impl Door for Replayer {
     }
 
     fn output(&mut self, at: Position, number: u64, output: Output) -> ControlFlow<()> {
-        let (own_number, own_check) = (number, OutputCheck::from(output));
+        let (own_number, own_check) = (number, OutputCheck::from(&output));
         match self.due(at) {
             Some(&Event::Output { number, check }) if (number, check) == (own_number, own_check) => {}
             _ => {

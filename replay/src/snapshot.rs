@@ -229,6 +229,7 @@ mod tests {
             clock: emu::ClockMode::Host,
             epoch_s: 0,
             cpu: emu::CpuModel::V3,
+            devices: Default::default(),
         };
         let machine = Machine::new(config).unwrap();
         let encoded = codec::encode(&(config, machine.state()));

@@ -39,7 +39,7 @@ fn a_replay_takes_interrupts_where_they_were() {
             let stop = replayer.step(&mut replica, FAR);
             assert!(matches!(stop, ReplayStop::Off(_)), "seed {seed}: {stop:?}");
             let outputs: Vec<_> = std::iter::from_fn(|| replayer.poll_output()).collect();
-            assert!(outputs.iter().map(|e| (e.number, e.output, e.entry)).eq(recorded.outputs.iter().copied()));
+            assert!(outputs.iter().map(|e| (e.number, e.output.clone(), e.entry)).eq(recorded.outputs.iter().cloned()));
             assert_eq!(machine_digest(&mut replica), recorded.digest);
         }
     }
@@ -76,7 +76,7 @@ fn going_live_after_any_entry_takes_each_interrupt_once() {
                 }
             }
             let live = guest::drain(&mut recorder);
-            before.extend(&recorder.live.outputs);
+            before.extend_from_slice(&recorder.live.outputs);
             assert!(before.iter().map(|output| output.0).eq(1..=before.len() as u64));
 
             let (mut third, mut replayer) = (machine_with(clock, &elf), Replayer::new(Position::default(), 1));

@@ -116,7 +116,7 @@ fn going_live_after_any_entry_continues_the_same_run() {
         let Stop::Off(power) = recorder.run(&mut replica, FAR) else { panic!("not off") };
         assert_eq!(power, Power::Off { code: 7 });
         let live = guest::drain(&mut recorder);
-        before.extend(&recorder.live.outputs);
+        before.extend_from_slice(&recorder.live.outputs);
         assert!(before.iter().map(|output| output.0).eq(1..=before.len() as u64));
 
         // What was recorded before and after is one log of one run.

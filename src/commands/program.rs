@@ -32,8 +32,13 @@ pub(crate) fn boot(args: &RunArgs) -> Result<(Machine, String)> {
     let is_linux = linux::is_kernel(&program.image);
     let memory_bytes = args.memory.unwrap_or(if is_linux { LINUX_MEMORY_BYTES } else { MEMORY_BYTES });
     memory::check(memory_bytes)?;
-    let config =
-        MachineConfig { memory_bytes, clock: args.clock.into(), epoch_s: clock::epoch_s(), cpu: args.cpu.into() };
+    let config = MachineConfig {
+        memory_bytes,
+        clock: args.clock.into(),
+        epoch_s: clock::epoch_s(),
+        cpu: args.cpu.into(),
+        devices: Default::default(),
+    };
     let mut machine = Machine::new(config)?;
     let command_line = args.append.as_deref().unwrap_or(program.cmdline);
     let name = program.name;

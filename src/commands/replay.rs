@@ -141,6 +141,7 @@ impl Session {
 fn how(power: Power) -> String {
     match power {
         Power::Off { code } => format!("the guest switched itself off, exit code {code}"),
+        Power::Reset => "the guest asked for a reset".to_owned(),
         Power::TripleFault => "the guest died of a triple fault".to_owned(),
         Power::Dead => "the guest halted with interrupts off".to_owned(),
     }

@@ -53,7 +53,13 @@ impl Door for Answers {
 }
 
 fn config() -> MachineConfig {
-    MachineConfig { memory_bytes: MEMORY_BYTES, clock: ClockMode::Derived, epoch_s: 0, cpu: CpuModel::V3 }
+    MachineConfig {
+        memory_bytes: MEMORY_BYTES,
+        clock: ClockMode::Derived,
+        epoch_s: 0,
+        cpu: CpuModel::V3,
+        devices: Default::default(),
+    }
 }
 
 fn run(machine: &mut Machine) {

@@ -65,7 +65,8 @@ pub struct Boot<'a> {
 impl Boot<'_> {
     fn machine(&self) -> Machine {
         let (clock, cpu) = (self.clock, self.cpu);
-        let config = MachineConfig { memory_bytes: 32 << 20, clock, epoch_s: 1_700_000_000, cpu };
+        let config =
+            MachineConfig { memory_bytes: 32 << 20, clock, epoch_s: 1_700_000_000, cpu, devices: Default::default() };
         let mut machine = Machine::new(config).unwrap();
         machine.load_elf(self.image, self.cmdline).unwrap();
         machine

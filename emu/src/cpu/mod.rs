@@ -137,7 +137,10 @@ pub(crate) struct Cpu {
     /// `Position::steps`, and what it may reach in this go.
     pub(crate) steps: u64,
     pub(crate) steps_limit: u64,
-    /// Decoded code or a table entry in use was written: what runs must be fetched anew.
+    /// Guest time for the device memory that the instruction in progress accesses.
+    pub(crate) mmio_ns: u64,
+    /// Decoded code or a table entry in use was written, or a device was accessed: what runs must be fetched anew, and the
+    /// run loop look at what has come of it.
     pub(crate) refetch: bool,
     /// The door asked to stop.
     pub(crate) door_break: bool,

@@ -63,6 +63,7 @@ impl Cpu {
             retired: 0,
             steps: 0,
             steps_limit: 0,
+            mmio_ns: 0,
             refetch: false,
             door_break: false,
             single: false,

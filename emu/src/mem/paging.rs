@@ -83,10 +83,13 @@ impl Cpu {
         if self.cr0 & cr0::PG == 0 { Some(addr & u64::from(u32::MAX)) } else { self.walk(addr).ok().map(|w| w.phys) }
     }
 
-    /// Whether an access at `addr` would change decoded code by marking table entries; changes nothing.
-    pub(super) fn marks_code(&self, addr: u64, access: Access) -> bool {
-        let paging = self.cr0 & cr0::PG != 0;
-        paging && self.walk(addr).is_ok_and(|walk| walk.to_mark(access).any(|(at, _)| self.mem.has_code(at, 8)))
+    /// Where `addr` leads, and whether an access would mark a table entry inside decoded code; `None`: nowhere. Changes nothing.
+    pub(super) fn foresee(&self, addr: u64, access: Access) -> Option<(u64, bool)> {
+        if self.cr0 & cr0::PG == 0 {
+            return Some((addr & u64::from(u32::MAX), false));
+        }
+        let walk = self.walk(addr).ok()?;
+        Some((walk.phys, walk.to_mark(access).any(|(at, _)| self.mem.has_code(at, 8))))
     }
 
     fn access_error(&self, access: Access, by: Privilege) -> u32 {

@@ -115,6 +115,10 @@ impl Cpu {
                 return Prepared::Leave;
             }
         };
+        if let Err(trap) = self.tell_time(&parts) {
+            self.exit = Exit::Trap(trap);
+            return Prepared::Leave;
+        }
         self.watch_memory(addr, size, kind);
         let (phys, _) = parts.first;
         if parts.second.1 == 0 && !self.checked() && self.mem.is_ram(phys, size) {
@@ -128,13 +132,13 @@ impl Cpu {
         Prepared::Bounce
     }
 
-    /// Whether an access would write to decoded code or change the mapping. That is found out before anything is marked: the
-    /// instruction will run again from its start, and may look at what would be marked.
+    /// Whether an access would reach a device, write to decoded code or change the mapping. That is found out before anything
+    /// is marked: the instruction will run again from its start, and may look at what would be marked.
     fn must_be_alone(&self, addr: u64, size: u64, kind: Access) -> bool {
         let hits = |addr: u64, length: u64| {
-            let phys = if kind == Access::Write { self.translate_quietly(addr) } else { None };
-            let written = |phys| self.mem.has_code(phys, length) || self.unmaps(phys, length as usize);
-            phys.is_some_and(written) || self.marks_code(addr, kind)
+            let Some((phys, marks_code)) = self.foresee(addr, kind) else { return false };
+            let changes = || self.mem.has_code(phys, length) || self.unmaps(phys, length as usize);
+            marks_code || !self.mem.is_ram(phys, 1) || kind == Access::Write && changes()
         };
         let room = 0x1000 - (addr & PAGE_MASK);
         hits(addr, size.min(room)) || size > room && hits(addr.wrapping_add(room) & self.ip_mask, size - room)
@@ -224,7 +228,19 @@ impl Cpu {
         if out.is_empty() || self.mem.read(phys, out).is_some() {
             return;
         }
-        self.bus.mmio_read(phys, out);
+        self.refetch = true;
+        self.bus.mmio_read(phys, out, self.mmio_ns);
+    }
+
+    /// Has the time ready for a device that looks at it. Asked only once the access is known to be allowed; an instruction
+    /// that stops here for want of an answer has done nothing.
+    fn tell_time(&mut self, parts: &Parts) -> Result<(), Trap> {
+        for (phys, length) in [parts.first, parts.second] {
+            if length > 0 && !self.mem.is_ram(phys, 1) && self.bus.is_timed_memory(phys) {
+                self.mmio_ns = self.guest_time()?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes physical memory or a device, within one page; drops decoded code that it hits.
@@ -233,7 +249,8 @@ impl Cpu {
             return;
         }
         if !self.mem.is_ram(phys, data.len() as u64) {
-            self.bus.mmio_write(phys, data);
+            self.refetch = true;
+            self.bus.mmio_write(phys, data, self.mmio_ns);
             return;
         }
         let unmaps = self.unmaps(phys, data.len());
@@ -270,6 +287,7 @@ impl Cpu {
 
     fn read_by(&mut self, by: Privilege, addr: u64, out: &mut [u8]) -> Result<(), Trap> {
         let parts = self.locate(addr, out.len() as u64, Access::Read, by, false)?;
+        self.tell_time(&parts)?;
         self.watch_memory(addr, out.len() as u64, Access::Read);
         let (head, tail) = out.split_at_mut(parts.first.1);
         self.read_phys(parts.first.0, head);
@@ -284,6 +302,7 @@ impl Cpu {
 
     fn write_by(&mut self, by: Privilege, addr: u64, data: &[u8]) -> Result<(), Trap> {
         let parts = self.locate(addr, data.len() as u64, Access::Write, by, false)?;
+        self.tell_time(&parts)?;
         self.watch_memory(addr, data.len() as u64, Access::Write);
         let (head, tail) = data.split_at(parts.first.1);
         self.write_phys(parts.first.0, head);

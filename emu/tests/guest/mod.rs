@@ -33,7 +33,13 @@ impl Guest {
     }
 
     pub(crate) fn with_model(code: &[u8], cpu: CpuModel) -> Self {
-        let config = MachineConfig { memory_bytes: 4 << 20, clock: ClockMode::Host, epoch_s: 0, cpu };
+        let config = MachineConfig {
+            memory_bytes: 4 << 20,
+            clock: ClockMode::Host,
+            epoch_s: 0,
+            cpu,
+            devices: Default::default(),
+        };
         let machine = Machine::new(config).unwrap();
         let mut state = machine.state();
         state.cpu = CpuState::handed_off(CODE);

@@ -83,7 +83,13 @@ pub(crate) fn low(value: u64) -> u32 {
 impl Guest {
     /// 32-bit protected mode, flat, paging off, as PVH enters a kernel; all vectors lead to HLT.
     pub(crate) fn protected(code: &[u8]) -> Self {
-        let config = MachineConfig { memory_bytes: RAM, clock: ClockMode::Host, epoch_s: 0, cpu: CpuModel::V3 };
+        let config = MachineConfig {
+            memory_bytes: RAM,
+            clock: ClockMode::Host,
+            epoch_s: 0,
+            cpu: CpuModel::V3,
+            devices: Default::default(),
+        };
         let mut guest = Self { machine: Machine::new(config).unwrap(), cpu: CpuState::handed_off(CODE) };
         guest.write(CODE, code);
         guest.words(GDT, &DESCRIPTORS);

@@ -27,7 +27,7 @@ pub struct Segment {
 }
 
 /// An output and the entry that the Output Rule waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Produced {
     /// 1, 2, 3 ... on every replica alike.
     pub number: u64,

@@ -32,12 +32,8 @@ impl Outputs {
 
     /// The next output that may leave, if its entry is at most `entry_max`: (number, output).
     pub fn poll(&mut self, entry_max: u64) -> Option<(u64, Output)> {
-        let (entry, output) = *self.waiting.front()?;
-        if entry > entry_max {
-            return None;
-        }
-        self.waiting.pop_front();
-        self.handed.push_back(output);
+        let (_, output) = self.waiting.pop_front_if(|(entry, _)| *entry <= entry_max)?;
+        self.handed.push_back(output.clone());
         Some((self.released + self.handed.len() as u64, output))
     }
 
@@ -75,7 +71,7 @@ impl Outputs {
 
     /// Those outputs, in order.
     pub fn unreleased(&self) -> impl Iterator<Item = Output> + '_ {
-        self.handed.iter().copied().chain(self.waiting.iter().map(|(_, output)| *output))
+        self.handed.iter().chain(self.waiting.iter().map(|(_, output)| output)).cloned()
     }
 
     /// How the machine ended, once its last output is out.

@@ -89,6 +89,8 @@ impl<F: FnMut(u64) -> bool> Writer<F> {
                     bytes.push(byte);
                 }
                 Output::Power(power) => ended = Some(power),
+                // A frame that is lost is one that was lost. Disks that follow are refused in a pair (`src/commands/pair.rs`).
+                Output::Frame { .. } | Output::Disk { .. } | Output::Flush { .. } => {}
             }
             next = if bytes.len() < 1 << 16 { from.try_recv().ok() } else { None };
         }

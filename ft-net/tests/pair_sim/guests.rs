@@ -36,7 +36,13 @@ const CASES: [Case; 5] = [
 ];
 
 fn boot(case: &Case, clock: ClockMode, answers: Answers) -> Recorded {
-    let config = MachineConfig { memory_bytes: 4 << 20, clock, epoch_s: 1_700_000_000, cpu: CpuModel::V3 };
+    let config = MachineConfig {
+        memory_bytes: 4 << 20,
+        clock,
+        epoch_s: 1_700_000_000,
+        cpu: CpuModel::V3,
+        devices: Default::default(),
+    };
     let mut machine = Machine::new(config).unwrap();
     let guest = testprogs::find(case.guest).unwrap();
     machine.load_elf(guest.image, case.command_line).unwrap();

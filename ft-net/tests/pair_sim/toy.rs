@@ -66,6 +66,7 @@ impl State {
                 }
             }
             Input::Control(Control::PowerOff) => self.off = Some(false),
+            other => unreachable!("a toy has no device for {other:?}"),
         }
     }
 
@@ -431,6 +432,7 @@ fn encode(entries: &[Entry]) -> Vec<u8> {
             Event::Input(Input::Clock { ns }) => (4, *ns, 0),
             Event::Input(Input::Console { client, seq, .. }) => (5, *client, *seq),
             Event::Input(Input::Control(Control::PowerOff)) => (6, 0, 0),
+            Event::Input(other) => unreachable!("nobody sends {other:?}"),
         };
         [*at, tag, a, b]
     });

@@ -388,7 +388,7 @@ impl<L: Leader> World<L> {
     }
 
     fn written(&mut self, replica: usize, generation: u64, number: u64, output: Output) {
-        if !self.awake(replica, What::Written { replica, generation, number, output })
+        if !self.awake(replica, What::Written { replica, generation, number, output: output.clone() })
             && self.replicas[replica].life != Life::Exited
         {
             return;

@@ -60,8 +60,14 @@ impl Replica {
     fn start_kv(shared: &Shared, primary: bool) -> Self {
         Self::start_with(shared, primary, |answers| {
             let (memory_bytes, clock) = (32 << 20, ClockMode::Host);
-            let mut machine =
-                Machine::new(MachineConfig { memory_bytes, clock, epoch_s: 0, cpu: CpuModel::V3 }).unwrap();
+            let mut machine = Machine::new(MachineConfig {
+                memory_bytes,
+                clock,
+                epoch_s: 0,
+                cpu: CpuModel::V3,
+                devices: Default::default(),
+            })
+            .unwrap();
             machine.load_elf(testprogs::find("kv").unwrap().image, "").unwrap();
             Ok(Recorded::new(machine, answers))
         })

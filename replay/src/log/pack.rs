@@ -4,7 +4,7 @@
 //! Clock values and output numbers are differences too. What is different from is the state of the packer, which
 //! starts anew with each segment so that a segment can be unpacked by itself.
 
-use emu::{Control, Input, Position, Power};
+use emu::{Control, FRAME_BYTES_MAX, Input, Position, Power};
 
 use super::SegmentError;
 use super::bytes::{Cursor, put_varint};
@@ -27,6 +27,12 @@ mod kind {
     pub(super) const CONTROL: u8 = 17;
     pub(super) const POWER_OUTPUT: u8 = 18;
     pub(super) const DIGEST: u8 = 19;
+    pub(super) const FRAME_INPUT: u8 = 20;
+    pub(super) const CONSOLE_SIZE: u8 = 21;
+    pub(super) const FLUSHED: u8 = 22;
+    pub(super) const FRAME_OUTPUT: u8 = 23;
+    pub(super) const DISK_OUTPUT: u8 = 24;
+    pub(super) const FLUSH_OUTPUT: u8 = 25;
     /// In the byte after [`WIDE`]: steps since the last retirement follow as a varint.
     pub(super) const WITH_STEPS: u8 = 0x80;
 }
@@ -35,9 +41,12 @@ const SHORT_KIND_BITS: u32 = 3;
 const SHORT_KIND_MASK: u64 = (1 << SHORT_KIND_BITS) - 1;
 
 const CONTROL_POWER_OFF: u8 = 0;
+const CONTROL_POWER_BUTTON: u8 = 1;
+const CONTROL_CTRL_ALT_DEL: u8 = 2;
 const POWER_OFF: u8 = 0;
 const POWER_TRIPLE_FAULT: u8 = 1;
 const POWER_DEAD: u8 = 2;
+const POWER_RESET: u8 = 3;
 
 /// What the next entry is told apart from. Starts with the position of the segment, clock 0 and output number 0.
 #[derive(Clone, Debug)]
@@ -88,7 +97,26 @@ impl Previous {
                 put_varint(out, bytes.len() as u64);
                 out.extend(bytes);
             }
-            Event::Input(Input::Control(Control::PowerOff)) => out.push(CONTROL_POWER_OFF),
+            Event::Input(Input::Control(control)) => {
+                out.push(match control {
+                    Control::PowerOff => CONTROL_POWER_OFF,
+                    Control::PowerButton => CONTROL_POWER_BUTTON,
+                    Control::CtrlAltDel => CONTROL_CTRL_ALT_DEL,
+                });
+            }
+            Event::Input(Input::Frame { bytes }) => {
+                assert!(bytes.len() <= FRAME_BYTES_MAX, "a frame of {} bytes", bytes.len());
+                put_varint(out, bytes.len() as u64);
+                out.extend(bytes);
+            }
+            Event::Input(Input::ConsoleSize { columns, rows }) => {
+                out.extend(columns.to_le_bytes());
+                out.extend(rows.to_le_bytes());
+            }
+            Event::Input(Input::Flushed { disk, flush }) => {
+                out.push(*disk);
+                put_varint(out, *flush);
+            }
             Event::Interrupt { vector } => out.push(*vector),
             Event::Output { number, check } => {
                 put_varint(out, number.wrapping_sub(self.output));
@@ -98,6 +126,17 @@ impl Previous {
                     OutputCheck::Power(Power::Off { code }) => out.extend([POWER_OFF, *code]),
                     OutputCheck::Power(Power::TripleFault) => out.extend([POWER_TRIPLE_FAULT, 0]),
                     OutputCheck::Power(Power::Dead) => out.extend([POWER_DEAD, 0]),
+                    OutputCheck::Power(Power::Reset) => out.extend([POWER_RESET, 0]),
+                    OutputCheck::Frame(digest) => out.extend(digest.to_le_bytes()),
+                    OutputCheck::Disk { disk, offset, digest } => {
+                        out.push(*disk);
+                        put_varint(out, *offset);
+                        out.extend(digest.to_le_bytes());
+                    }
+                    OutputCheck::Flush { disk, flush } => {
+                        out.push(*disk);
+                        put_varint(out, *flush);
+                    }
                 }
             }
             Event::Digest(digest) => out.extend(digest.to_le_bytes()),
@@ -141,17 +180,31 @@ impl Previous {
             kind::CONSOLE_INPUT => {
                 let client = bytes.u64()?;
                 let seq = bytes.varint()?;
-                let len = usize::try_from(bytes.varint()?)
-                    .ok()
-                    .filter(|&len| len <= CONSOLE_INPUT_BYTES_MAX)
-                    .ok_or(bytes.corrupt("a console input of impossible length"))?;
-                let bytes = bytes.take(len)?.to_vec();
+                let bytes = unpack_bytes(bytes, CONSOLE_INPUT_BYTES_MAX)?;
                 Event::Input(Input::Console { client, seq, bytes })
             }
-            kind::CONTROL => match bytes.u8()? {
-                CONTROL_POWER_OFF => Event::Input(Input::Control(Control::PowerOff)),
+            kind::CONTROL => Event::Input(Input::Control(match bytes.u8()? {
+                CONTROL_POWER_OFF => Control::PowerOff,
+                CONTROL_POWER_BUTTON => Control::PowerButton,
+                CONTROL_CTRL_ALT_DEL => Control::CtrlAltDel,
                 _ => return Err(bytes.corrupt("an unknown control operation")),
-            },
+            })),
+            kind::FRAME_INPUT => Event::Input(Input::Frame { bytes: unpack_bytes(bytes, FRAME_BYTES_MAX)? }),
+            kind::CONSOLE_SIZE => Event::Input(Input::ConsoleSize { columns: bytes.u16()?, rows: bytes.u16()? }),
+            kind::FLUSHED => Event::Input(Input::Flushed { disk: bytes.u8()?, flush: bytes.varint()? }),
+            kind::FRAME_OUTPUT => {
+                let number = self.unpack_output_number(bytes)?;
+                Event::Output { number, check: OutputCheck::Frame(bytes.u64()?) }
+            }
+            kind::DISK_OUTPUT => {
+                let number = self.unpack_output_number(bytes)?;
+                let (disk, offset, digest) = (bytes.u8()?, bytes.varint()?, bytes.u64()?);
+                Event::Output { number, check: OutputCheck::Disk { disk, offset, digest } }
+            }
+            kind::FLUSH_OUTPUT => {
+                let number = self.unpack_output_number(bytes)?;
+                Event::Output { number, check: OutputCheck::Flush { disk: bytes.u8()?, flush: bytes.varint()? } }
+            }
             kind::DIGEST => Event::Digest(bytes.u128()?),
             _ => return Err(bytes.corrupt("an unknown kind of entry")),
         })
@@ -175,9 +228,15 @@ const fn kind_of(event: &Event) -> u8 {
         Event::Input(Input::Clock { .. }) => kind::CLOCK_INPUT,
         Event::Input(Input::Console { .. }) => kind::CONSOLE_INPUT,
         Event::Input(Input::Control(_)) => kind::CONTROL,
+        Event::Input(Input::Frame { .. }) => kind::FRAME_INPUT,
+        Event::Input(Input::ConsoleSize { .. }) => kind::CONSOLE_SIZE,
+        Event::Input(Input::Flushed { .. }) => kind::FLUSHED,
         Event::Interrupt { .. } => kind::INTERRUPT,
         Event::Output { check: OutputCheck::Console(_), .. } => kind::CONSOLE_OUTPUT,
         Event::Output { check: OutputCheck::Power(_), .. } => kind::POWER_OUTPUT,
+        Event::Output { check: OutputCheck::Frame(_), .. } => kind::FRAME_OUTPUT,
+        Event::Output { check: OutputCheck::Disk { .. }, .. } => kind::DISK_OUTPUT,
+        Event::Output { check: OutputCheck::Flush { .. }, .. } => kind::FLUSH_OUTPUT,
         Event::Digest(_) => kind::DIGEST,
         Event::Watermark => kind::WATERMARK,
     }
@@ -194,11 +253,19 @@ fn unpack_wide_kind(bytes: &mut Cursor<'_>) -> Result<(u8, u64), SegmentError> {
     Ok((kind, steps))
 }
 
+/// A length and so many bytes.
+fn unpack_bytes(bytes: &mut Cursor<'_>, longest: usize) -> Result<Vec<u8>, SegmentError> {
+    let length = usize::try_from(bytes.varint()?).ok().filter(|&length| length <= longest);
+    let length = length.ok_or(bytes.corrupt("an input of impossible length"))?;
+    Ok(bytes.take(length)?.to_vec())
+}
+
 fn unpack_power(bytes: &mut Cursor<'_>) -> Result<Power, SegmentError> {
     match bytes.array()? {
         [POWER_OFF, code] => Ok(Power::Off { code }),
         [POWER_TRIPLE_FAULT, 0] => Ok(Power::TripleFault),
         [POWER_DEAD, 0] => Ok(Power::Dead),
+        [POWER_RESET, 0] => Ok(Power::Reset),
         _ => Err(bytes.corrupt("an unknown power state")),
     }
 }
@@ -243,9 +310,21 @@ mod tests {
                 &[0x2f, 16, 3, 0, 0, 0, 0, 0, 0, 0, 4, 2, b'o', b'k'],
             ),
             (Event::Input(Input::Control(Control::PowerOff)), &[0x2f, 17, 0]),
+            (Event::Input(Input::Control(Control::PowerButton)), &[0x2f, 17, 1]),
+            (Event::Input(Input::Control(Control::CtrlAltDel)), &[0x2f, 17, 2]),
+            (Event::Input(Input::Frame { bytes: b"abc".to_vec() }), &[0x2f, 20, 3, b'a', b'b', b'c']),
+            (Event::Input(Input::ConsoleSize { columns: 80, rows: 0x102 }), &[0x2f, 21, 80, 0, 2, 1]),
+            (Event::Input(Input::Flushed { disk: 1, flush: 300 }), &[0x2f, 22, 1, 0xac, 2]),
+            (output(OutputCheck::Frame(0x0102_0304_0506_0708)), &[0x2f, 23, 2, 8, 7, 6, 5, 4, 3, 2, 1]),
+            (
+                output(OutputCheck::Disk { disk: 3, offset: 300, digest: 9 }),
+                &[0x2f, 24, 2, 3, 0xac, 2, 9, 0, 0, 0, 0, 0, 0, 0],
+            ),
+            (output(OutputCheck::Flush { disk: 3, flush: 4 }), &[0x2f, 25, 2, 3, 4]),
             (output(OutputCheck::Power(Power::Off { code: 9 })), &[0x2f, 18, 2, 0, 9]),
             (output(OutputCheck::Power(Power::TripleFault)), &[0x2f, 18, 2, 1, 0]),
             (output(OutputCheck::Power(Power::Dead)), &[0x2f, 18, 2, 2, 0]),
+            (output(OutputCheck::Power(Power::Reset)), &[0x2f, 18, 2, 3, 0]),
             (Event::Digest(1 << 120 | 7), &[0x2f, 19, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
         ] {
             assert_eq!(packed(&[entry(5, event.clone())]), bytes, "{event}");
@@ -291,9 +370,9 @@ mod tests {
             &[0x2f, 6],           // reserved kind
             &[0x2f, 5],           // a watermark that could be short
             &[0x2f, 0x85, 0],     // no steps, and says so
-            &[0x2f, 20],          // unknown kind
-            &[0x2f, 17, 1],       // unknown control operation
-            &[0x2f, 18, 1, 3, 0], // unknown power state
+            &[0x2f, 26],          // unknown kind
+            &[0x2f, 17, 3],       // unknown control operation
+            &[0x2f, 18, 1, 4, 0], // unknown power state
             &[0x2f, 18, 1, 1, 1], // a triple fault with an exit code
             &[0x2f, 16, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], // length 2^64 - 1
         ] {

@@ -113,7 +113,13 @@ pub fn machine(elf: &[u8]) -> Machine {
 }
 
 pub fn machine_with(clock: ClockMode, elf: &[u8]) -> Machine {
-    let config = MachineConfig { memory_bytes: 2 << 20, clock, epoch_s: 1_000_000_000, cpu: CpuModel::V3 };
+    let config = MachineConfig {
+        memory_bytes: 2 << 20,
+        clock,
+        epoch_s: 1_000_000_000,
+        cpu: CpuModel::V3,
+        devices: Default::default(),
+    };
     let mut machine = Machine::new(config).unwrap();
     machine.load_elf(elf, "").unwrap();
     machine

@@ -54,8 +54,13 @@ impl Emulated {
     #[expect(clippy::expect_used, reason = "documented")]
     pub fn new(vectors: bool) -> Self {
         let kernel = Kernel::assemble(vectors);
-        let config =
-            MachineConfig { memory_bytes: kernel::MEMORY_BYTES, clock: ClockMode::Host, epoch_s: 0, cpu: CpuModel::V3 };
+        let config = MachineConfig {
+            memory_bytes: kernel::MEMORY_BYTES,
+            clock: ClockMode::Host,
+            epoch_s: 0,
+            cpu: CpuModel::V3,
+            devices: Default::default(),
+        };
         let mut state = Machine::new(config).expect("a machine of 1 MiB").state();
         state.cpu = in_kernel(state.cpu, &kernel);
         let mut machine = Machine::restore(config, &state).expect("a machine of 1 MiB");

@@ -94,6 +94,7 @@ impl Rig {
             clock: crate::ClockMode::Derived,
             epoch_s: 0,
             cpu: crate::CpuModel::V3,
+            devices: Default::default(),
         };
         let mut machine = Machine::new(config).expect("16 MiB");
         let cpu = machine.cpu();
