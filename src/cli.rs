@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit;
 use crate::host::errors;
+use crate::snapshot::When;
 
 /// An x86-64 machine in software whose guest survives kill -9 of the host process that runs it
 #[derive(Debug, Parser)]
@@ -22,7 +23,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a guest: alone, as the primary of a pair, or as a backup
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run a recorded machine again, and check that it does the same
     Replay(ReplayArgs),
     /// Look into a log
@@ -44,7 +45,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// A Linux kernel (bzImage), a static bare-metal ELF64 program, or guest:NAME for a built-in one (`ftemu guests`)
-    #[arg(required_unless_present = "backup")]
+    #[arg(required_unless_present_any = ["backup", "from"])]
     pub(crate) program: Option<PathBuf>,
     /// Guest memory, such as 64M [default: 64M, for a Linux kernel 512M]
     #[arg(long, value_name = "SIZE", value_parser = memory_bytes)]
@@ -61,14 +62,23 @@ pub(crate) struct RunArgs {
     /// Initial RAM disk of a Linux kernel
     #[arg(long, value_name = "FILE")]
     pub(crate) initrd: Option<PathBuf>,
+    /// Go on from a snapshot instead of starting a program
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with_all = ["program", "memory", "clock", "cpu", "append", "initrd"])]
+    pub(crate) from: Option<PathBuf>,
+    /// Save the machine into this new file, and run on
+    #[arg(long, value_name = "FILE", requires = "snapshot_at")]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// When: a number of instructions such as 1500M, or console:TEXT
+    #[arg(long, value_name = "WHEN", requires = "snapshot")]
+    pub(crate) snapshot_at: Option<When>,
     /// Record the run into a new file
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
     /// Serve this guest, and let backups join
-    #[arg(long, group = "role", conflicts_with = "record")]
+    #[arg(long, group = "role", conflicts_with_all = ["record", "snapshot"])]
     pub(crate) primary: bool,
     /// Join a primary, follow it, and take over when it dies; needs no program
-    #[arg(long, group = "role", conflicts_with_all = ["program", "memory", "clock", "cpu", "append", "initrd", "record"])]
+    #[arg(long, group = "role", conflicts_with_all = ["program", "memory", "clock", "cpu", "append", "initrd", "record", "from", "snapshot"])]
     pub(crate) backup: bool,
     /// The options of a pair
     #[command(flatten)]

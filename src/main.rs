@@ -12,6 +12,7 @@ mod cli;
 mod commands;
 mod exit;
 mod host;
+mod snapshot;
 mod solo;
 
 use std::process::ExitCode;

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use emu::{ClockMode, Input, Machine, Output, Power, Stop, Until};
+use emu::{ClockMode, Input, Machine, Output, Position, Power, Stop, Until};
 use replay::log::LogWriter;
 use replay::snapshot::begin_log;
 use replay::{Live, Recorder};
@@ -21,6 +21,7 @@ use crate::host::clock::HostClock;
 use crate::host::entropy::Entropy;
 use crate::host::errors::{print, say};
 use crate::host::signals;
+use crate::snapshot::Plan;
 
 /// Instructions between two looks at the world: about a millisecond.
 const SLICE: u64 = 200_000;
@@ -90,6 +91,7 @@ pub(crate) struct Solo {
     machine: Machine,
     recorder: Recorder<World>,
     log: Option<LogFile>,
+    snapshot: Option<Plan>,
     /// Identity of this terminal as a sender of input, and the number of its last one.
     client: u64,
     seq: u64,
@@ -109,7 +111,12 @@ impl Solo {
         let clock_input_ns = clock.now_ns();
         let recorder = Recorder::new(World { clock, entropy, console: Vec::new() }, &machine, next_entry);
         let (logged, digested) = (Instant::now(), Instant::now());
-        Ok(Self { machine, recorder, log, client, seq: 0, clock_input_ns, logged, digested })
+        Ok(Self { machine, recorder, log, snapshot: None, client, seq: 0, clock_input_ns, logged, digested })
+    }
+
+    /// Saves the machine on the way.
+    pub(crate) fn with_snapshot(self, snapshot: Option<Plan>) -> Self {
+        Self { snapshot, ..self }
     }
 
     /// Runs until the guest is off or the operator stops it; gives the exit code.
@@ -129,15 +136,27 @@ impl Solo {
             }
             self.take_input(typed);
             self.tell_time();
-            let limit = Until::About(self.machine.position().retired + SLICE);
+            let limit = self.limit();
             let stop = self.recorder.run(&mut self.machine, limit);
             self.tell_unimplemented();
             self.bring_out()?;
+            if let Some(plan) = self.snapshot.take_if(|plan| plan.is_due(&self.machine)) {
+                plan.take(&self.machine)?;
+            }
             match stop {
                 Stop::Off(power) => return Ok(self.ended(power)),
                 Stop::Halted => self.sleep(typed),
                 Stop::Limit | Stop::Door | Stop::Starved => {}
             }
+        }
+    }
+
+    /// How far to run before the next look at the world.
+    fn limit(&self) -> Until {
+        let slice = self.machine.position().retired + SLICE;
+        match self.snapshot.as_ref().and_then(Plan::stop_at) {
+            Some(at) if at <= slice => Until::Exactly(Position::at(at)),
+            _ => Until::About(slice),
         }
     }
 
@@ -195,6 +214,9 @@ impl Solo {
                 log.write(&segment.encode().bytes)?;
             }
         }
+        if let Some(plan) = &mut self.snapshot {
+            plan.hear(&console);
+        }
         if console.is_empty() { Ok(()) } else { print(&console) }
     }
 
@@ -220,6 +242,9 @@ impl Solo {
 
     /// Ends the log on purpose.
     fn finish(mut self) -> Result<()> {
+        if let Some(plan) = &self.snapshot {
+            say(format_args!("{}", plan.missed()));
+        }
         if self.log.is_none() {
             return Ok(());
         }

@@ -1,11 +1,14 @@
 //! From a program and options to a machine that is ready to run.
 
 use std::borrow::Cow;
+use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use emu::boot::{LinuxBoot, linux};
 use emu::{Machine, MachineConfig};
+use replay::Snapshot;
+use replay::log::{self, LogReader};
 
 use crate::cli::RunArgs;
 use crate::host::{clock, files, memory};
@@ -28,6 +31,9 @@ const LINUX_COMMAND_LINE: &str = "console=ttyS0";
 /// # Errors
 /// What is wrong with the program or the machine, in one line that names it.
 pub(crate) fn boot(args: &RunArgs) -> Result<(Machine, String)> {
+    if let Some(path) = &args.from {
+        return load(path);
+    }
     let program = read(args.program.as_deref().context("a program is missing")?)?;
     let is_linux = linux::is_kernel(&program.image);
     let memory_bytes = args.memory.unwrap_or(if is_linux { LINUX_MEMORY_BYTES } else { MEMORY_BYTES });
@@ -51,6 +57,21 @@ pub(crate) fn boot(args: &RunArgs) -> Result<(Machine, String)> {
         machine.load_elf(&program.image, command_line).with_context(about)?;
     }
     Ok((machine, name))
+}
+
+/// The machine of a snapshot, and the name of its program.
+fn load(path: &Path) -> Result<(Machine, String)> {
+    let about = || path.display().to_string();
+    let summary = log::check(BufReader::new(files::open(path)?)).with_context(about)?;
+    ensure!(
+        summary.entries == 0,
+        "{} is the log of a run, not a snapshot: `ftemu replay --live` goes on from there",
+        path.display()
+    );
+    let mut reader = LogReader::open(BufReader::new(files::open(path)?)).with_context(about)?;
+    let snapshot = Snapshot::read(&mut reader).with_context(about)?;
+    memory::check(snapshot.config.memory_bytes).with_context(about)?;
+    Ok((snapshot.restore().with_context(about)?, summary.header.program))
 }
 
 fn read(path: &Path) -> Result<Program> {
