@@ -65,7 +65,7 @@ impl CpuState {
         ensure(dr4 | dr5 == 0, "DR4 or DR5")?;
         ensure(dr6 & !dr6::KNOWN == dr6::ONES, "DR6")?;
         ensure(dr7 & !dr7::KNOWN == dr7::ONES, "DR7")?;
-        ensure(self.debug_pending & !(dr6::HITS | dr6::BS) == 0, "pending debug exceptions")?;
+        ensure(self.debug_pending & !(dr6::HITS | dr6::BS | dr6::BT) == 0, "pending debug exceptions")?;
         ensure(self.mxcsr <= 0xffff, "MXCSR")?;
         ensure(self.fpu.opcode <= 0x7ff, "x87 opcode")?;
         ensure(pmu::is_possible(&self.pmu), "performance counters")?;

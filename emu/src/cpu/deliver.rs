@@ -7,6 +7,7 @@ use super::mode::truncated;
 use super::regs::{CS, DS, ES, FS, GS, RSP, SS, cr0};
 use super::segments::{self, Descriptor, is_null, null_stack, rights, system};
 use super::stack::Stack;
+use super::task::Switch;
 use crate::state::{Segment, Shadow};
 
 /// A fault while delivering #DF: the machine shuts down.
@@ -55,6 +56,8 @@ struct Gate {
     masks: bool,
     /// Bytes of the words it pushes.
     bytes: u8,
+    /// It leads to a task.
+    is_task: bool,
 }
 
 /// Bits of an IDT error code: the event was external; the selector is a gate's.
@@ -101,11 +104,21 @@ impl Cpu {
         }
         let ext = if matches!(source, Source::Software) { 0 } else { EXT };
         let gate = self.gate(vector, source, ext)?;
+        // A #DB, and an interrupt in the middle of a REP, push it as it is (SDM Vol. 3B, 17.3.1.1).
+        let resume = source == Source::Exception && vector != vector::DB;
+        if gate.is_task {
+            let by = Switch::Event { error, ext, resume };
+            match source {
+                // An instruction: it is over.
+                Source::Software | Source::Privileged => self.go_to_task(gate.selector, by)?,
+                _ => self.switch_task(gate.selector, by)??,
+            }
+            self.entered(vector);
+            return Ok(());
+        }
         let (code, cpl) = self.gate_target(gate.selector, ext)?;
         let (ss, mut stack) = self.handler_stack(&gate, cpl, ext)?;
         self.check_offset(code, gate.offset, Fault::gp(ext))?;
-        // A #DB, and an interrupt in the middle of a REP, push it as it is (SDM Vol. 3B, 17.3.1.1).
-        let resume = source == Source::Exception && vector != vector::DB;
         let pushed = self.rflags_all() | if resume { flags::RF } else { 0 };
         let selector = |segment: usize| u64::from(self.seg[segment].selector);
         let frame = [
@@ -200,10 +213,6 @@ impl Cpu {
         if low >> 47 & 1 == 0 {
             return Err(Fault::np(error).into());
         }
-        if kind == system::TASK_GATE {
-            self.note_unimplemented("task gate");
-            return Err(Fault::gp(error).into());
-        }
         let words = match (bytes, is_wide) {
             (16, _) => 8,
             (_, true) => 4,
@@ -216,6 +225,7 @@ impl Cpu {
             ist: if words == 8 { (low >> 32 & 7) as u8 } else { 0 },
             masks: matches!(kind, system::INTERRUPT_GATE | system::INTERRUPT_GATE_16),
             bytes: words,
+            is_task: kind == system::TASK_GATE,
         })
     }
 

@@ -6,6 +6,7 @@ use super::flags;
 use super::regs::{CS, DS, ES, FS, GS, RSP, SS};
 use super::segments::{Descriptor, code, is_null, real_segment, rights, v86_segment};
 use super::stack::Stack;
+use super::task::Switch;
 use crate::mem::is_canonical;
 use crate::state::Segment;
 
@@ -87,7 +88,8 @@ impl Cpu {
             if self.is_ia32e() {
                 return GP;
             }
-            return self.refuse_task_switch("task return", 0);
+            let link = self.tss_field(0, 2, 0)?;
+            return self.go_to_task(link as u16, Switch::Return);
         }
         let (stack, step) = (self.stack(), u64::from(bytes));
         // Silicon looks at the flags' word first, at CS before the outer stack, at SS before RIP: visible in what faults.
@@ -253,11 +255,5 @@ impl Cpu {
         self.push_words(&mut stack, &[self.seg[CS].selector.into(), self.rip], bytes, 0)?;
         self.gpr[RSP] = stack.pointer(self.gpr[RSP]);
         Ok(())
-    }
-
-    /// Hardware task switches are refused (docs/deviations.md): #GP(selector).
-    pub(super) fn refuse_task_switch(&mut self, what: &str, selector: u16) -> Result<(), Trap> {
-        self.note_unimplemented(what);
-        Err(Fault::gp(code(selector)).into())
     }
 }

@@ -5,10 +5,11 @@ use super::fault::{Fault, Trap};
 use super::regs::{CS, RSP, SS};
 use super::segments::{Descriptor, code, is_null, null_stack, rights, system};
 use super::stack::Stack;
+use super::task::Switch;
 use crate::state::Segment;
 
 impl Cpu {
-    /// JMP or CALL to a system descriptor: a call gate; the rest are task switches.
+    /// JMP or CALL to a system descriptor: a call gate, a task gate or a TSS.
     pub(super) fn through_gate(&mut self, selector: u16, gate: Descriptor, call: bool) -> Result<(), Trap> {
         let kind = gate.rights() & rights::TYPE;
         let ia32e = self.is_ia32e();
@@ -24,7 +25,8 @@ impl Cpu {
             return Err(Fault::np(code(selector)).into());
         }
         if is_task {
-            return self.refuse_task_switch("task switch", selector);
+            let tss = if kind == system::TASK_GATE { gate.gate_selector() } else { selector };
+            return self.go_to_task(tss, if call { Switch::Call } else { Switch::Jump });
         }
         let bytes = match (ia32e, kind) {
             (true, _) => 8,

@@ -16,6 +16,7 @@ pub(crate) mod regs;
 mod run;
 pub(crate) mod segments;
 mod stack;
+mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;

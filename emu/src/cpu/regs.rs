@@ -94,6 +94,8 @@ pub(crate) mod dr6 {
     pub(crate) const BS: u64 = 1 << 14;
     /// An access to a debug register was caught by DR7.GD.
     pub(crate) const BD: u64 = 1 << 13;
+    /// A switch to a task whose TSS has T set.
+    pub(crate) const BT: u64 = 1 << 15;
     /// Bits that read as one.
     pub(crate) const ONES: u64 = 0xffff_0ff0;
     /// Bits that can be set.
@@ -104,6 +106,8 @@ pub(crate) mod dr6 {
 pub(crate) mod dr7 {
     /// Breakpoints that are enabled, locally or globally.
     pub(crate) const ENABLED: u64 = 0xff;
+    /// What a task switch disables: L0-L3 and LE.
+    pub(crate) const LOCAL: u64 = 0x155;
     /// General detect: the next access to a debug register is #DB.
     pub(crate) const GD: u64 = 1 << 13;
     /// Bits that read as one.

@@ -136,7 +136,7 @@ pub(crate) fn real_segment(selector: u16, old: &Segment) -> Segment {
 
 impl Cpu {
     /// The descriptor of a selector that is not null; `None` beyond the table.
-    fn find_descriptor(&mut self, selector: u16, bytes: u64) -> Result<Option<Descriptor>, Trap> {
+    pub(super) fn find_descriptor(&mut self, selector: u16, bytes: u64) -> Result<Option<Descriptor>, Trap> {
         let (base, limit) = match selector & 4 {
             0 => (self.gdtr.base, u64::from(self.gdtr.limit)),
             _ if self.ldtr.rights & rights::P == 0 => return Ok(None),
@@ -158,9 +158,14 @@ impl Cpu {
     /// Sets the accessed bit in the table.
     pub(crate) fn mark_accessed(&mut self, d: Descriptor) -> Result<(), Trap> {
         if !d.has(rights::ACCESSED) {
-            self.store_system(d.at + 5, (d.rights() | rights::ACCESSED) as u8)?;
+            self.store_rights(d, d.rights() | rights::ACCESSED)?;
         }
         Ok(())
+    }
+
+    /// Writes the low byte of a descriptor's rights.
+    pub(super) fn store_rights(&mut self, d: Descriptor, rights: u16) -> Result<(), Trap> {
+        self.store_system(d.at + 5, &[rights as u8])
     }
 
     /// MOV, POP, LSS, LFS, LGS to a segment register (SDM Vol. 2B, MOV).
@@ -231,14 +236,6 @@ impl Cpu {
         Ok(())
     }
 
-    /// Notes something the guest asked for that this machine does not have.
-    pub(crate) fn note_unimplemented(&mut self, name: &str) {
-        let list = &mut self.cache.unimplemented;
-        if !list.iter().any(|n| n == name) {
-            list.push(name.to_owned());
-        }
-    }
-
     /// LLDT (SDM Vol. 2A).
     pub(crate) fn load_ldt(&mut self, selector: u16) -> Result<(), Trap> {
         self.ldtr = match is_null(selector) {
@@ -256,7 +253,7 @@ impl Cpu {
         let kinds: &[u16] = if self.is_ia32e() { &[TSS] } else { &[TSS, TSS_16] };
         let (d, mut segment) = self.system_segment(selector, kinds)?;
         segment.rights |= 2; // busy
-        self.store_system(d.at + 5, segment.rights as u8)?;
+        self.store_rights(d, segment.rights)?;
         self.tr = segment;
         Ok(())
     }

@@ -329,9 +329,14 @@ impl Cpu {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Writes a byte of a descriptor table.
-    pub(crate) fn store_system(&mut self, addr: u64, value: u8) -> Result<(), Trap> {
-        self.write_by(Privilege::Implicit, addr, &[value])
+    /// Writes to a descriptor table or TSS, likewise: all of it or, with an error, nothing.
+    pub(crate) fn store_system(&mut self, addr: u64, data: &[u8]) -> Result<(), Trap> {
+        self.write_by(Privilege::Implicit, addr, data)
+    }
+
+    /// Checks that such a write would be allowed.
+    pub(crate) fn probe_system(&mut self, addr: u64, size: u64) -> Result<(), Trap> {
+        self.locate(addr, size, Access::Write, Privilege::Implicit, false).map(|_| ())
     }
 
     /// Writes the low `bytes` of `value`.

@@ -11,4 +11,5 @@ mod paging;
 mod random;
 mod real;
 mod segments;
+mod tasks;
 mod transfers;

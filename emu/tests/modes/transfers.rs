@@ -151,11 +151,6 @@ fn interrupts_through_32_bit_and_16_bit_gates() {
     assert_eq!(guest.fault(), (GP, 0x30 * 8 + 2, CODE as u32));
     let mut guest = Guest::user(&[0x0f, 0x0b]);
     assert_eq!(guest.vector(), Some(UD));
-    // A task gate is refused.
-    let mut guest = Guest::protected(&[0xcd, 0x30]);
-    guest.gate(0x30, 0x85, TSS_FREE, 0);
-    assert_eq!(guest.fault(), (GP, 0x30 * 8 + 2, CODE as u32));
-    assert_eq!(guest.machine.take_unimplemented(), ["task gate"]);
 }
 
 #[test]
@@ -224,18 +219,6 @@ fn a_64_bit_call_gate() {
         assert_eq!(guest.vector(), Some(GP));
         assert_eq!(guest.word32(RING0 - 48), error.into());
     }
-}
-
-#[test]
-fn task_switches_are_refused_by_name() {
-    // jmp TSS:0, and IRET with NT set.
-    let mut guest = Guest::protected(&[0xea, 0, 0, 0, 0, TSS_FREE as u8, 0]);
-    assert_eq!(guest.fault(), (GP, TSS_FREE.into(), CODE as u32));
-    assert_eq!(guest.machine.take_unimplemented(), ["task switch"]);
-    let mut guest = Guest::protected(&[0xcf]);
-    guest.cpu.rflags |= 1 << 14;
-    assert_eq!(guest.fault(), (GP, 0, CODE as u32));
-    assert_eq!(guest.machine.take_unimplemented(), ["task return"]);
 }
 
 #[test]
