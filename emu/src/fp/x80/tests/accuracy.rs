@@ -1,5 +1,5 @@
 //! The transcendental functions beside exact values: how far off they are in units of the last place, and that they are
-//! monotone. `cargo test --release -p emu accuracy -- --nocapture --include-ignored` prints the table of
+//! monotone. `ACCURACY_CASES=30000 cargo test --release -p emu accuracy -- --nocapture` prints the table of
 //! docs/deviations.md.
 //!
 //! The exact values are power series in fixed point, 700 bits behind the point, where the functions under test have 128
