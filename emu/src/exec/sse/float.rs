@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::X;
-use super::forms::{float_row, row};
+use super::forms::{float_row, native_row, row};
 use crate::block::Builder;
 use crate::cpu::flags::{CF, Lazy, PF, ZF};
 use crate::decode::{Insn, SseFloat as O};
@@ -102,7 +102,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Unpcklpd => bits!(lanes::interleave_low::<u64, 16>),
         O::Unpckhps => bits!(lanes::interleave_high::<u32, 16>),
         O::Unpckhpd => bits!(lanes::interleave_high::<u64, 16>),
-        O::Shufps => row!(i, b, MEM128, X, |x, y, order| lanes::shuffle_two(x, y, order)),
+        O::Shufps => native_row!(i, b, |x, y, order| lanes::shuffle_two(x, y, order), shuffle_two),
         O::Shufpd => row!(i, b, MEM128, X, |x, y, order| lanes::shuffle_halves(x, y, order), step 2),
     }
 }
