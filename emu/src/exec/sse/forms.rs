@@ -1,6 +1,9 @@
 //! Binding: a row of a table, written once, becomes the handlers of all of its forms.
 
-use super::step::{Across, Heavy, Narrowed, Rounded, Select, Step, step_both_op, step_op};
+use super::step::{
+    Across, Heavy, Narrowed, Quick, Rounded, Select, Step, hosted_quick_both_op, hosted_quick_op, quick_both_op,
+    quick_op, step_both_op, step_op,
+};
 use super::{Crossing, Float, Masked, Plain, X, guard, hosted_both_op, hosted_op, plain_both_op, plain_op, source};
 use crate::block::Builder;
 use crate::decode::{Insn, Operand};
@@ -152,6 +155,26 @@ pub(super) fn float<O: Float, const SSE: u8, const VEX: u8, const REG: u8, const
     b: &mut Builder,
 ) -> Bound {
     step::<Rounded<O>, SSE, VEX, REG, MEM, PART>(i, b)
+}
+
+/// `float` for an operation that has a quick outcome.
+pub(super) fn quick<O: Float, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
+    i: &Insn,
+    b: &mut Builder,
+) -> Bound {
+    forms!(quick_op, quick_both_op, Rounded<O>).bind(i, b)
+}
+
+/// `step`, quick where the host has more instructions.
+pub(super) fn hosted_quick<O: Quick, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
+    i: &Insn,
+    b: &mut Builder,
+) -> Bound {
+    if has_vectors() {
+        forms!(hosted_quick_op, hosted_quick_both_op, O).bind(i, b)
+    } else {
+        step::<O, SSE, VEX, REG, MEM, PART>(i, b)
+    }
 }
 
 pub(super) fn narrow<O: Float<Out = X>, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
@@ -325,6 +348,25 @@ macro_rules! float_row {
 }
 pub(super) use float_row;
 
+/// Likewise with what is to be tried first (`Float::quick`).
+macro_rules! quick_row {
+    ($i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param, $env:ident| $e:expr,
+     quick |$a:pat_param, $z:pat_param, $how:pat_param| $quick:expr) => {
+        crate::exec::sse::forms::env_row!(
+            quick,
+            $i,
+            $b,
+            $MEM,
+            $out,
+            |$x, $y, $imm, $env| $e,
+            quick | $a,
+            $z,
+            $how | $quick
+        )
+    };
+}
+pub(super) use quick_row;
+
 /// Likewise where a lane gives half a lane.
 macro_rules! narrow_row {
     ($i:ident, $b:ident, |$x:pat_param, $y:pat_param, $imm:pat_param, $env:ident| $e:expr) => {
@@ -333,9 +375,10 @@ macro_rules! narrow_row {
 }
 pub(super) use narrow_row;
 
-/// `float_row` and `narrow_row`.
+/// What the rows above have in common.
 macro_rules! env_row {
-    ($bind:ident, $i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param, $env:ident| $e:expr) => {{
+    ($bind:ident, $i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param, $env:ident| $e:expr
+     $(, quick |$a:pat_param, $z:pat_param, $how:pat_param| $quick:expr)?) => {{
         struct Row;
         impl crate::exec::sse::Float for Row {
             type Out = $out;
@@ -343,6 +386,10 @@ macro_rules! env_row {
             fn apply($x: crate::exec::sse::X, $y: crate::exec::sse::X, $imm: u8, $env: &mut crate::fp::Env) -> $out {
                 $e
             }
+            $(#[inline(always)]
+            fn quick($a: crate::exec::sse::X, $z: crate::exec::sse::X, $how: u8) -> Option<$out> {
+                $quick
+            })?
         }
         crate::exec::sse::forms::shape!($bind::<Row>($i, $b), $MEM)
     }};

@@ -182,6 +182,12 @@ trait Float {
     fn apply_both(a: Y, b: Y, imm: u8, env: &mut Env) -> (Self::Out, Self::Out) {
         (Self::apply(a[0], b[0], imm, env), Self::apply(a[1], b[1], imm, env))
     }
+
+    /// The outcome where it is simple and MXCSR stays as it is, being settled (`fp::is_settled`).
+    #[inline(always)]
+    fn quick(_a: X, _b: X, _imm: u8) -> Option<Self::Out> {
+        None
+    }
 }
 
 /// An operation of two sources and a mask: XMM0, or the fourth operand.
@@ -277,6 +283,7 @@ macro_rules! fetch_both {
 }
 pub(super) use fetch_both;
 
+#[inline(always)]
 unsafe fn plain_op<O: Plain, const S: u8, const VEX: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
@@ -288,6 +295,7 @@ unsafe fn plain_op<O: Plain, const S: u8, const VEX: bool>(cpu: *mut Cpu, op: *c
 }
 
 /// As `plain_op`, for both lanes.
+#[inline(always)]
 unsafe fn plain_both_op<O: Plain, const S: u8, const PART: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
@@ -300,29 +308,30 @@ unsafe fn plain_both_op<O: Plain, const S: u8, const PART: u8>(cpu: *mut Cpu, op
     }
 }
 
+/// An operation as hosts compute it that have what `vectors!` names.
+struct Hosted<O>(std::marker::PhantomData<O>);
+
+impl<O: Plain> Plain for Hosted<O> {
+    type Out = O::Out;
+    const STEP: u32 = O::STEP;
+    #[inline(always)]
+    fn apply(a: X, b: X, imm: u8) -> O::Out {
+        // SAFETY: stands in handlers that are bound on such hosts only.
+        unsafe { O::hosted(a, b, imm) }
+    }
+}
+
 vectors! {
     /// As `plain_op`, compiled for hosts that have more instructions.
     unsafe fn hosted_op<O: Plain, const S: u8, const VEX: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
         // SAFETY: called by the engine.
-        unsafe {
-            let b = fetch!(S, cpu, op, budget);
-            let a = *xmm(cpu, (*op).aux);
-            O::hosted(a, b, (*op).imm as u8).put::<VEX>(cpu, (*op).dst);
-            next!(cpu, op, budget)
-        }
+        unsafe { plain_op::<Hosted<O>, S, VEX>(cpu, op, budget) }
     }
 
     /// As `plain_both_op`, likewise.
     unsafe fn hosted_both_op<O: Plain, const S: u8, const PART: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
         // SAFETY: called by the engine.
-        unsafe {
-            let (b0, b1) = fetch_both!(S, PART, cpu, op, budget);
-            let (a0, a1) = (*xmm(cpu, (*op).aux), *upper(cpu, (*op).aux));
-            let imm = (*op).imm as u8;
-            let (low, high) = (O::hosted(a0, b0, imm), O::hosted(a1, b1, upper_imm(imm, O::STEP)));
-            O::Out::put_both(low, high, O::STEP, cpu, (*op).dst);
-            next!(cpu, op, budget)
-        }
+        unsafe { plain_both_op::<Hosted<O>, S, PART>(cpu, op, budget) }
     }
 }
 
