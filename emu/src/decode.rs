@@ -223,9 +223,9 @@ pub(crate) enum Operand {
     Far(u16, u32),
     /// Near branch target: distance from the block's first byte.
     Branch(i64),
-    /// XMM register number.
+    /// XMM register: the place of its first word in `Cpu::ymm`.
     Xmm(u8),
-    /// YMM register number.
+    /// YMM register, likewise.
     Ymm(u8),
     /// MMX register number.
     Mm(u8),
@@ -245,7 +245,7 @@ pub(crate) struct MemRef {
     /// Byte offsets into `Cpu`.
     pub(crate) base: u8,
     pub(crate) index: u8,
-    /// Number and bytes of a vector of indices.
+    /// Place in `Cpu::ymm` and bytes of a vector of indices.
     pub(crate) vector: Option<(u8, u8)>,
     pub(crate) scale: u8,
     pub(crate) disp: i64,
@@ -472,9 +472,9 @@ fn register(r: Register) -> Operand {
         let high = matches!(r, Register::AH | Register::CH | Register::DH | Register::BH);
         Operand::Reg(gpr_offset(r) + u8::from(high))
     } else if r.is_xmm() {
-        Operand::Xmm(r.number() as u8)
+        Operand::Xmm(vector_place(r))
     } else if r.is_ymm() {
-        Operand::Ymm(r.number() as u8)
+        Operand::Ymm(vector_place(r))
     } else if r.is_mm() {
         Operand::Mm(r.number() as u8)
     } else if r.is_st() {
@@ -488,6 +488,11 @@ fn register(r: Register) -> Operand {
     } else {
         Operand::None
     }
+}
+
+/// The place of its first word in `Cpu::ymm`.
+fn vector_place(r: Register) -> u8 {
+    (r.number() * 4) as u8
 }
 
 fn gpr_offset(r: Register) -> u8 {
@@ -517,7 +522,7 @@ fn mem_ref(i: &Instruction) -> MemRef {
     MemRef {
         base: place(base),
         index: place(index),
-        vector: index.is_vector_register().then(|| (index.number() as u8, index.size() as u8)),
+        vector: index.is_vector_register().then(|| (vector_place(index), index.size() as u8)),
         scale: i.memory_index_scale().trailing_zeros() as u8,
         disp: if long { disp as i64 } else { (disp as i32).into() },
         seg: match segment {

@@ -23,6 +23,10 @@ pub(crate) trait Lane: Copy + Eq {
     fn clamp_signed(value: i64) -> Self;
     /// The nearest unsigned number.
     fn clamp_unsigned(value: i64) -> Self;
+    /// Shifted by less than its bits: to the left, to the right with zeros, with the sign.
+    fn left(self, count: u32) -> Self;
+    fn right(self, count: u32) -> Self;
+    fn right_signed(self, count: u32) -> Self;
 }
 
 macro_rules! lane {
@@ -59,6 +63,18 @@ macro_rules! lane {
             fn clamp_unsigned(value: i64) -> Self {
                 // For 64-bit lanes no instruction saturates.
                 value.clamp(0, $t::MAX as i64) as $t
+            }
+            #[inline(always)]
+            fn left(self, count: u32) -> Self {
+                self.wrapping_shl(count)
+            }
+            #[inline(always)]
+            fn right(self, count: u32) -> Self {
+                self.wrapping_shr(count)
+            }
+            #[inline(always)]
+            fn right_signed(self, count: u32) -> Self {
+                (self as $signed).wrapping_shr(count) as $t
             }
         }
     )+};
@@ -187,7 +203,7 @@ pub(crate) fn shift_left<T: Lane, const B: usize>(a: [u8; B], count: u64) -> [u8
     if count >= u64::from(T::BITS) {
         return [0; B];
     }
-    from_fn(|i| T::low(T::at(&a, i).zx() << count))
+    from_fn(|i| T::at(&a, i).left(count as u32))
 }
 
 /// SDM Vol. 2B, PSRLW.
@@ -196,14 +212,14 @@ pub(crate) fn shift_right<T: Lane, const B: usize>(a: [u8; B], count: u64) -> [u
     if count >= u64::from(T::BITS) {
         return [0; B];
     }
-    from_fn(|i| T::low(T::at(&a, i).zx() >> count))
+    from_fn(|i| T::at(&a, i).right(count as u32))
 }
 
 /// SDM Vol. 2B, PSRAW.
 #[inline(always)]
 pub(crate) fn shift_right_signed<T: Lane, const B: usize>(a: [u8; B], count: u64) -> [u8; B] {
     let count = count.min(u64::from(T::BITS) - 1);
-    from_fn(|i| T::low((T::at(&a, i).sx() >> count) as u64))
+    from_fn(|i| T::at(&a, i).right_signed(count as u32))
 }
 
 /// SDM Vol. 2B, PSLLDQ.
@@ -291,7 +307,12 @@ pub(crate) fn shuffle_halves(a: [u8; 16], b: [u8; 16], order: u8) -> [u8; 16] {
 /// The sign bits of the lanes, lane 0 lowest (SDM Vol. 2B, PMOVMSKB, MOVMSKPS).
 #[inline(always)]
 pub(crate) fn signs<T: Lane, const B: usize>(a: [u8; B]) -> u64 {
-    (0..B / T::BYTES).fold(0, |mask, i| mask | u64::from(T::at(&a, i).sx() < 0) << i)
+    if T::BYTES > 1 {
+        return (0..B / T::BYTES).fold(0, |mask, i| mask | u64::from(T::at(&a, i).sx() < 0) << i);
+    }
+    // The product moves bit 8i of each word to 56 + i; no two of its terms meet, so nothing is carried.
+    let gathered = |word: u64| (word >> 7 & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    (0..B / 8).fold(0, |mask, i| mask | gathered(u64::at(&a, i)) << (8 * i))
 }
 
 /// The bytes of `new` where `mask` has its top bit set, those of `old` elsewhere (SDM Vol. 2A, MASKMOVDQU).

@@ -7,6 +7,7 @@
 //! | `engine`, `op`, `block`, `decode` | guest code as blocks of threaded ops |
 //! | `exec`, `alu`, `alu_bits`, `width` | what instructions do |
 //! | `lanes`, `fp`, `crypto` | the same for vectors, floating point and ciphers |
+//! | `host` | the same by the host's vector instructions |
 //! | `cpu` | registers, modes, faults and their delivery |
 //! | `mem` | RAM, paging, TLB |
 //! | `bus`, `dev`, `clock` | chips and time |
@@ -37,6 +38,7 @@ mod engine;
 mod event;
 mod exec;
 mod fp;
+mod host;
 mod lanes;
 mod machine;
 mod mem;

@@ -1,7 +1,7 @@
 //! Rounds of AES (FIPS 197) by tables: a column of the state is four words, each of one byte.
 
+use super::X;
 use super::galois::{INVERSE, multiply};
-use super::{X, host};
 use crate::lanes::{Lane, from_fn};
 
 /// SubBytes (FIPS 197, 5.1.1).
@@ -80,33 +80,24 @@ fn last<const INVERSE: bool>(table: &[u8; 256], state: X, key: X) -> X {
     from_fn(|i| table[usize::from(state[shifted::<INVERSE>(i / 4, i % 4)])] ^ key[i])
 }
 
-macro_rules! rounds {
-    ($($(#[$doc:meta])+ $name:ident |$state:ident, $key:ident| $e:expr;)+) => {
-        $($(#[$doc])+
-        #[inline(always)]
-        pub(crate) fn $name(state: X, key: X) -> X {
-            host::$name(state, key).unwrap_or_else(|| tables::$name(state, key))
-        })+
-
-        /// The same on any host.
-        pub(super) mod tables {
-            use super::{INV_MIX, INV_SUB, MIX, SUB, X, last, mixed};
-            $(pub(in crate::crypto) fn $name($state: X, $key: X) -> X {
-                $e
-            })+
-        }
-    };
+/// SDM Vol. 2A, AESENC.
+pub(crate) fn encrypt(state: X, key: X) -> X {
+    mixed::<false>(&MIX, state, key)
 }
 
-rounds! {
-    /// SDM Vol. 2A, AESENC.
-    encrypt |state, key| mixed::<false>(&MIX, state, key);
-    /// SDM Vol. 2A, AESENCLAST.
-    encrypt_last |state, key| last::<false>(&SUB, state, key);
-    /// SDM Vol. 2A, AESDEC.
-    decrypt |state, key| mixed::<true>(&INV_MIX, state, key);
-    /// SDM Vol. 2A, AESDECLAST.
-    decrypt_last |state, key| last::<true>(&INV_SUB, state, key);
+/// SDM Vol. 2A, AESENCLAST.
+pub(crate) fn encrypt_last(state: X, key: X) -> X {
+    last::<false>(&SUB, state, key)
+}
+
+/// SDM Vol. 2A, AESDEC.
+pub(crate) fn decrypt(state: X, key: X) -> X {
+    mixed::<true>(&INV_MIX, state, key)
+}
+
+/// SDM Vol. 2A, AESDECLAST.
+pub(crate) fn decrypt_last(state: X, key: X) -> X {
+    last::<true>(&INV_SUB, state, key)
 }
 
 /// SDM Vol. 2A, AESIMC.

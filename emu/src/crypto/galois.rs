@@ -1,10 +1,10 @@
 //! Carry-less products, and the field of 256 elements that AES and GFNI compute in.
 
-use super::{X, host};
+use super::X;
 use crate::lanes::{Lane, from_fn};
 
 /// `a * b` without carries.
-pub(super) fn product(a: u64, b: u64) -> u128 {
+fn product(a: u64, b: u64) -> u128 {
     // Four bits of `b` at a time, by a table of their products with all but the top three bits of `a`, which fit a word.
     let short = a << 3 >> 3;
     let mut multiples = [0; 16];
@@ -28,11 +28,9 @@ pub(super) fn product(a: u64, b: u64) -> u128 {
 }
 
 /// SDM Vol. 2B, PCLMULQDQ: bit 0 of `which` chooses the half of `a`, bit 4 that of `b`.
-#[inline(always)]
 pub(crate) fn carryless(a: X, b: X, which: u8) -> X {
     let (a, b) = (u64::at(&a, usize::from(which & 1)), u64::at(&b, usize::from(which >> 4 & 1)));
-    let whole = |x: u64| u128::from(x).to_le_bytes();
-    host::carryless_low(whole(a), whole(b)).unwrap_or_else(|| product(a, b).to_le_bytes())
+    product(a, b).to_le_bytes()
 }
 
 /// `a * b` modulo x^8 + x^4 + x^3 + x + 1.

@@ -2,7 +2,6 @@
 
 pub(crate) mod aes;
 pub(crate) mod galois;
-mod host;
 pub(crate) mod sha;
 #[cfg(test)]
 mod tests;

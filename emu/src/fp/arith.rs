@@ -12,7 +12,7 @@ fn plain(env: &Env) -> bool {
 /// Neither zero, denormal, infinite nor NaN, and far enough from both ends that a rounded result was not tiny and
 /// that residuals do not overflow.
 #[inline(always)]
-fn ordinary<F: Format>(a: u64) -> bool {
+pub(super) fn ordinary<F: Format>(a: u64) -> bool {
     let exp = (a & F::INF) >> F::FRAC;
     exp.wrapping_sub(2) < F::EXP_MAX as u64 - 4
 }
@@ -53,17 +53,57 @@ fn known_inexact(env: &Env) -> Option<bool> {
     (env.mxcsr & mxcsr::PE != 0).then_some(false)
 }
 
+/// Whether results of ordinary numbers are all there is to know: to nearest, inexactness noted already, which traps nobody.
+#[inline(always)]
+pub(crate) fn is_settled(csr: u32) -> bool {
+    const PRECISION: u32 = mxcsr::PE << mxcsr::MASK_SHIFT | mxcsr::PE;
+    csr & (3 << mxcsr::RC_SHIFT | PRECISION) == PRECISION
+}
+
+/// `r`, computed by the host from ordinary numbers, if it is one.
+#[inline(always)]
+fn if_ordinary<F: Format>(r: u64) -> Option<u64> {
+    ordinary::<F>(r).then_some(r)
+}
+
+/// Defines what the host computes of two ordinary numbers, if that is one, too.
+macro_rules! ordinary {
+    ($($name:ident $host:ident;)+) => {$(
+        #[inline(always)]
+        pub(crate) fn $name<F: Native>(a: u64, b: u64) -> Option<u64> {
+            if ordinary::<F>(a) && ordinary::<F>(b) { if_ordinary::<F>(F::$host(a, b)) } else { None }
+        }
+    )+};
+}
+
+ordinary! {
+    ordinary_sum host_add;
+    ordinary_difference host_sub;
+    ordinary_product host_mul;
+    ordinary_quotient host_div;
+}
+
+/// Likewise the root of one.
+#[inline(always)]
+pub(crate) fn ordinary_root<F: Native>(a: u64) -> Option<u64> {
+    (ordinary::<F>(a) && a & F::SIGN == 0).then(|| F::host_sqrt(a))
+}
+
+/// Likewise `a * b + c`, where `c` may be zero. For code that is compiled for a host with such an instruction.
+#[inline(always)]
+pub(crate) fn ordinary_fused<F: Native>(a: u64, b: u64, c: u64) -> Option<u64> {
+    let all = ordinary::<F>(a) && ordinary::<F>(b) && (ordinary::<F>(c) || F::is_zero(c));
+    if all { if_ordinary::<F>(F::host_fma(a, b, c)) } else { None }
+}
+
 /// SDM Vol. 2A, ADDPD.
 #[inline(always)]
 pub(crate) fn add<F: Native>(a: u64, b: u64, env: &mut Env) -> u64 {
-    if plain(env) && ordinary::<F>(a) && ordinary::<F>(b) {
-        let r = F::host_add(a, b);
-        if ordinary::<F>(r) {
-            let exact = known_inexact(env).or_else(|| Some(sum_is_exact::<F>(a, b, r)));
-            if let Some(r) = deliver(env, r, exact) {
-                return r;
-            }
-        }
+    if plain(env)
+        && let Some(r) = ordinary_sum::<F>(a, b)
+        && let Some(r) = deliver(env, r, known_inexact(env).or_else(|| Some(sum_is_exact::<F>(a, b, r))))
+    {
+        return r;
     }
     slow_add::<F>(a, b, env)
 }
@@ -79,14 +119,11 @@ pub(crate) fn sub<F: Native>(a: u64, b: u64, env: &mut Env) -> u64 {
 /// SDM Vol. 2B, MULPD.
 #[inline(always)]
 pub(crate) fn mul<F: Native>(a: u64, b: u64, env: &mut Env) -> u64 {
-    if plain(env) && ordinary::<F>(a) && ordinary::<F>(b) {
-        let r = F::host_mul(a, b);
-        if ordinary::<F>(r) {
-            let exact = known_inexact(env).or_else(|| product_is_exact::<F>(a, b));
-            if let Some(r) = deliver(env, r, exact) {
-                return r;
-            }
-        }
+    if plain(env)
+        && let Some(r) = ordinary_product::<F>(a, b)
+        && let Some(r) = deliver(env, r, known_inexact(env).or_else(|| product_is_exact::<F>(a, b)))
+    {
+        return r;
     }
     slow_mul::<F>(a, b, env)
 }
@@ -94,14 +131,11 @@ pub(crate) fn mul<F: Native>(a: u64, b: u64, env: &mut Env) -> u64 {
 /// SDM Vol. 2A, DIVPD.
 #[inline(always)]
 pub(crate) fn div<F: Native>(a: u64, b: u64, env: &mut Env) -> u64 {
-    if plain(env) && ordinary::<F>(a) && ordinary::<F>(b) {
-        let r = F::host_div(a, b);
-        if ordinary::<F>(r) {
-            let exact = known_inexact(env).or_else(|| is_product::<F>(r, b, a));
-            if let Some(r) = deliver(env, r, exact) {
-                return r;
-            }
-        }
+    if plain(env)
+        && let Some(r) = ordinary_quotient::<F>(a, b)
+        && let Some(r) = deliver(env, r, known_inexact(env).or_else(|| is_product::<F>(r, b, a)))
+    {
+        return r;
     }
     slow_div::<F>(a, b, env)
 }
@@ -109,12 +143,11 @@ pub(crate) fn div<F: Native>(a: u64, b: u64, env: &mut Env) -> u64 {
 /// SDM Vol. 2B, SQRTPD.
 #[inline(always)]
 pub(crate) fn sqrt<F: Native>(a: u64, env: &mut Env) -> u64 {
-    if plain(env) && ordinary::<F>(a) && a & F::SIGN == 0 {
-        let r = F::host_sqrt(a);
-        let exact = known_inexact(env).or_else(|| is_product::<F>(r, r, a));
-        if let Some(r) = deliver(env, r, exact) {
-            return r;
-        }
+    if plain(env)
+        && let Some(r) = ordinary_root::<F>(a)
+        && let Some(r) = deliver(env, r, known_inexact(env).or_else(|| is_product::<F>(r, r, a)))
+    {
+        return r;
     }
     slow_sqrt::<F>(a, env)
 }

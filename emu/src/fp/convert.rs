@@ -1,7 +1,8 @@
 //! Conversions between formats and to and from integers.
 
+use super::arith::ordinary;
 use super::parts::{Parts, rounds_up, shift_jam};
-use super::{Env, F16, F32, Format, Rounding, mxcsr, propagate};
+use super::{Env, F16, F32, Format, Native, Rounding, mxcsr, propagate};
 
 /// From one format to another (SDM Vol. 2A, CVTPD2PS, CVTPS2PD).
 pub(crate) fn convert<From: Format, To: Format>(a: u64, env: &mut Env) -> u64 {
@@ -23,6 +24,14 @@ pub(crate) fn convert<From: Format, To: Format>(a: u64, env: &mut Env) -> u64 {
     }
     env.note_denormal::<From>(a);
     Parts::of::<From>(a).round::<To>(env)
+}
+
+/// The same of an ordinary number, or of zero, that gives one.
+#[inline(always)]
+pub(crate) fn ordinary_conversion<From: Native, To: Native>(a: u64) -> Option<u64> {
+    let both = |a: u64, r: u64| ordinary::<From>(a) && ordinary::<To>(r) || From::is_zero(a);
+    let r = To::of_double(From::to_double(a));
+    both(a, r).then_some(r)
 }
 
 /// From half to single precision, always exact; denormals are numbers like others, whatever MXCSR says (SDM Vol. 2C,
@@ -88,6 +97,13 @@ pub(crate) fn to_int<F: Format>(a: u64, bits: u32, truncate: bool, env: &mut Env
     let magnitude = magnitude as u64;
     let value = if p.sign { magnitude.wrapping_neg() } else { magnitude };
     value & u64::MAX >> (64 - bits)
+}
+
+/// The same of a number that is less than 2 to the power `bits - 1`, truncated, if inexactness is noted already.
+#[inline(always)]
+pub(crate) fn ordinary_truncated<F: Native>(a: u64, bits: u32) -> Option<u64> {
+    let fits = (a & F::INF) >> F::FRAC < F::BIAS as u64 + u64::from(bits) - 1;
+    fits.then(|| F::to_double(a) as i64 as u64 & u64::MAX >> (64 - bits))
 }
 
 /// To an integer in the same format, rounded as `how` says: bits 0-1 the mode, unless bit 2 leaves that to MXCSR; bit 3,

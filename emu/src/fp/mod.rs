@@ -16,8 +16,12 @@ pub(crate) mod x80;
 
 pub(crate) use approx::{reciprocal, reciprocal_sqrt};
 pub(crate) use arith::{add, div, mul, sqrt, sub};
-pub(crate) use compare::{compare, max, min, predicate};
+pub(crate) use arith::{
+    is_settled, ordinary_difference, ordinary_fused, ordinary_product, ordinary_quotient, ordinary_root, ordinary_sum,
+};
+pub(crate) use compare::{compare, max, min, ordinary_max, ordinary_min, ordinary_order, predicate};
 pub(crate) use convert::{convert, from_int, half_to_single, round_to_integer, single_to_half, to_int};
+pub(crate) use convert::{ordinary_conversion, ordinary_truncated};
 pub(crate) use fma::fma;
 
 use crate::lanes::Lane;
@@ -177,6 +181,12 @@ pub(crate) trait Native: Format {
     fn host_mul(a: u64, b: u64) -> u64;
     fn host_div(a: u64, b: u64) -> u64;
     fn host_sqrt(a: u64) -> u64;
+    /// `a * b + c`, rounded once.
+    fn host_fma(a: u64, b: u64, c: u64) -> u64;
+    fn host_of_int(value: i64) -> u64;
+    /// Exactly.
+    fn to_double(a: u64) -> f64;
+    fn of_double(value: f64) -> u64;
 }
 
 /// Half precision, which is for storage only.
@@ -217,6 +227,23 @@ macro_rules! format {
             #[inline(always)]
             fn host_sqrt(a: u64) -> u64 {
                 u64::from(<$float>::from_bits(a as $bits).sqrt().to_bits())
+            }
+            #[inline(always)]
+            fn host_fma(a: u64, b: u64, c: u64) -> u64 {
+                let [a, b, c] = [a, b, c].map(|x| <$float>::from_bits(x as $bits));
+                u64::from(a.mul_add(b, c).to_bits())
+            }
+            #[inline(always)]
+            fn host_of_int(value: i64) -> u64 {
+                u64::from((value as $float).to_bits())
+            }
+            #[inline(always)]
+            fn to_double(a: u64) -> f64 {
+                f64::from(<$float>::from_bits(a as $bits))
+            }
+            #[inline(always)]
+            fn of_double(value: f64) -> u64 {
+                u64::from((value as $float).to_bits())
             }
         }
     };

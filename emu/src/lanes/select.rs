@@ -9,7 +9,6 @@ pub(crate) fn shuffle_bytes<const B: usize>(a: [u8; B], order: [u8; B]) -> [u8; 
 }
 
 /// Bytes from number `shift` of `low` followed by `high` (SDM Vol. 2B, PALIGNR).
-#[inline(always)]
 pub(crate) fn align_right<const B: usize>(high: [u8; B], low: [u8; B], shift: u8) -> [u8; B] {
     from_fn(|i| match i + usize::from(shift) {
         at if at < B => low[at],
@@ -45,19 +44,19 @@ pub(crate) fn mul_even_signed<const B: usize>(a: [u8; B], b: [u8; B]) -> [u8; B]
 /// Each lane of `a` by the count in `b` (SDM Vol. 2C, VPSLLVD).
 #[inline(always)]
 pub(crate) fn shift_left_each<T: Lane, const B: usize>(a: [u8; B], b: [u8; B]) -> [u8; B] {
-    zip::<T, B>(a, b, |a, b| T::low(if b.zx() < u64::from(T::BITS) { a.zx() << b.zx() } else { 0 }))
+    zip::<T, B>(a, b, |a, b| if b.zx() < T::BITS.into() { a.left(b.zx() as u32) } else { T::low(0) })
 }
 
 /// SDM Vol. 2C, VPSRLVD.
 #[inline(always)]
 pub(crate) fn shift_right_each<T: Lane, const B: usize>(a: [u8; B], b: [u8; B]) -> [u8; B] {
-    zip::<T, B>(a, b, |a, b| T::low(if b.zx() < u64::from(T::BITS) { a.zx() >> b.zx() } else { 0 }))
+    zip::<T, B>(a, b, |a, b| if b.zx() < T::BITS.into() { a.right(b.zx() as u32) } else { T::low(0) })
 }
 
 /// SDM Vol. 2C, VPSRAVD.
 #[inline(always)]
 pub(crate) fn shift_right_signed_each<T: Lane, const B: usize>(a: [u8; B], b: [u8; B]) -> [u8; B] {
-    zip::<T, B>(a, b, |a, b| T::low((a.sx() >> b.zx().min(u64::from(T::BITS) - 1)) as u64))
+    zip::<T, B>(a, b, |a, b| a.right_signed(b.zx().min(u64::from(T::BITS) - 1) as u32))
 }
 
 /// Lane `i` of `b` where bit `i` of `which` is set (SDM Vol. 2B, PBLENDW).

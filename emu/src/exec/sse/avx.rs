@@ -1,7 +1,7 @@
 //! What AVX and AVX2 have and SSE has not: broadcasts, permutations, insertion and extraction of lanes, shifts of each
 //! element by its own count, VTESTPS, VZEROUPPER.
 
-use super::forms::{crossing_row, push, row};
+use super::forms::{crossing_row, hosted_row, native_row, push, row};
 use super::{X, Y, gather, guard, upper, xmm};
 use crate::block::Builder;
 use crate::cpu::Cpu;
@@ -24,7 +24,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     }
     macro_rules! two {
         ($f:ident<$T:ty>) => {
-            row!(i, b, MEM128, X, |x, y, _| select::$f::<$T, 16>(x, y))
+            hosted_row!(i, b, MEM128, X, |x, y, _| select::$f::<$T, 16>(x, y))
         };
     }
     match op {
@@ -41,11 +41,11 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Vperm2f128 | O::Vperm2i128 => crossing_row!(i, b, MEM128, permute_lanes),
         O::Vpermq | O::Vpermpd => crossing_row!(i, b, MEM128, permute_quads),
         O::Vpermd | O::Vpermps => crossing_row!(i, b, MEM128, permute_doubles),
-        O::Vpermilps if by_imm => row!(i, b, MEM128, X, |_, y, order| lanes::shuffle(y, order)),
+        O::Vpermilps if by_imm => native_row!(i, b, |_, y, order| lanes::shuffle(y, order), shuffle),
         O::Vpermilps => row!(i, b, MEM128, X, |x, y, _| from_fn(|n| u32::at(&x, u32::at(&y, n) as usize & 3))),
         O::Vpermilpd if by_imm => row!(i, b, MEM128, X, |_, y, order| lanes::shuffle_halves(y, y, order), step 2),
         O::Vpermilpd => row!(i, b, MEM128, X, |x, y, _| from_fn(|n| u64::at(&x, u64::at(&y, n) as usize >> 1 & 1))),
-        O::Vpblendd => row!(i, b, MEM128, X, |x, y, which| select::blend::<u32, 16>(x, y, which), step 4),
+        O::Vpblendd => hosted_row!(i, b, MEM128, X, |x, y, which| select::blend::<u32, 16>(x, y, which), step 4),
         O::Vpsllvd => two!(shift_left_each<u32>),
         O::Vpsllvq => two!(shift_left_each<u64>),
         O::Vpsrlvd => two!(shift_right_each<u32>),
@@ -137,9 +137,9 @@ unsafe fn zero_op<const ALL: bool, const COUNT: u8>(cpu: *mut Cpu, op: *const Op
     // SAFETY: called by the engine.
     unsafe {
         for n in 0..COUNT {
-            *upper(cpu, n) = [0; 16];
+            *upper(cpu, 4 * n) = [0; 16];
             if ALL {
-                *xmm(cpu, n) = [0; 16];
+                *xmm(cpu, 4 * n) = [0; 16];
             }
         }
         next!(cpu, op, budget)

@@ -1,7 +1,7 @@
 //! AES, carry-less multiplication, SHA, and arithmetic in the field of AES.
 
 use super::X;
-use super::forms::{heavy_row, masked_row};
+use super::forms::{heavy_row, masked_row, native_row};
 use crate::block::Builder;
 use crate::crypto::{aes, galois, sha};
 use crate::decode::{Insn, SseCrypto as O};
@@ -20,13 +20,13 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         };
     }
     match op {
-        O::Aesenc => two!(aes::encrypt),
-        O::Aesenclast => two!(aes::encrypt_last),
-        O::Aesdec => two!(aes::decrypt),
-        O::Aesdeclast => two!(aes::decrypt_last),
-        O::Aesimc => heavy_row!(i, b, MEM128, X, |_, y, _| aes::inverse_mix(y)),
+        O::Aesenc => native_row!(i, b, |x, y, _| aes::encrypt(x, y), encrypt),
+        O::Aesenclast => native_row!(i, b, |x, y, _| aes::encrypt_last(x, y), encrypt_last),
+        O::Aesdec => native_row!(i, b, |x, y, _| aes::decrypt(x, y), decrypt),
+        O::Aesdeclast => native_row!(i, b, |x, y, _| aes::decrypt_last(x, y), decrypt_last),
+        O::Aesimc => native_row!(i, b, |_, y, _| aes::inverse_mix(y), inverse_mix),
         O::Aeskeygenassist => heavy_row!(i, b, MEM128, X, |_, y, constant| aes::key_assist(y, constant)),
-        O::Pclmulqdq => three!(galois::carryless),
+        O::Pclmulqdq => native_row!(i, b, |x, y, which| galois::carryless(x, y, which), carryless),
         O::Gf2p8mulb => two!(galois::multiply_bytes),
         O::Gf2p8affineqb => three!(galois::affine),
         O::Gf2p8affineinvqb => three!(galois::affine_inverse),

@@ -3,26 +3,42 @@
 use std::cmp::Ordering;
 
 use super::X;
-use super::forms::{float_row, row};
+use super::forms::{float_row, native_row, quick_row, row};
 use crate::block::Builder;
 use crate::cpu::flags::{CF, Lazy, PF, ZF};
 use crate::decode::{Insn, SseFloat as O};
 use crate::exec::Bound;
-use crate::fp::{self, Env, F32, F64, Format};
+use crate::fp::{self, F32, F64, Format};
 use crate::lanes::{self, Lane};
 
 pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     // A function of two numbers, of one, of two and a predicate: on every lane, or on the lowest alone.
     macro_rules! two {
-        ($F:ident, $MEM:ident, $n:expr, $f:ident) => {
-            float_row!(i, b, $MEM, X, |x, y, _, env| {
-                lanes_of::<$F, $n>(x, |i| fp::$f::<$F>(number::<$F>(&x, i), number::<$F>(&y, i), env))
-            })
+        ($F:ident, $MEM:ident, $n:expr, $f:ident, $quick:ident) => {
+            quick_row!(
+                i,
+                b,
+                $MEM,
+                X,
+                |x, y, _, env| lanes_of::<$F, $n>(x, |i| fp::$f::<$F>(number::<$F>(&x, i), number::<$F>(&y, i), env)),
+                quick | x,
+                y,
+                _ | quick_lanes_of::<$F, $n>(x, |i| fp::$quick::<$F>(number::<$F>(&x, i), number::<$F>(&y, i)))
+            )
         };
     }
     macro_rules! one {
         ($F:ident, $MEM:ident, $n:expr, $f:ident) => {
-            float_row!(i, b, $MEM, X, |x, y, _, env| lanes_of::<$F, $n>(x, |i| fp::$f::<$F>(number::<$F>(&y, i), env)))
+            quick_row!(
+                i,
+                b,
+                $MEM,
+                X,
+                |x, y, _, env| lanes_of::<$F, $n>(x, |i| fp::$f::<$F>(number::<$F>(&y, i), env)),
+                quick | x,
+                y,
+                _ | quick_lanes_of::<$F, $n>(x, |i| fp::ordinary_root::<$F>(number::<$F>(&y, i)))
+            )
         };
     }
     macro_rules! compare {
@@ -45,7 +61,18 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     }
     macro_rules! flags {
         ($F:ident, $MEM:ident, $signals:expr) => {
-            float_row!(i, b, $MEM, Lazy, |x, y, _, env| order_flags::<$F>(&x, &y, $signals, env))
+            quick_row!(
+                i,
+                b,
+                $MEM,
+                Lazy,
+                |x, y, _, env| order_flags(fp::compare::<$F>(number::<$F>(&x, 0), number::<$F>(&y, 0), $signals, env)),
+                quick | x,
+                y,
+                _ | {
+                    fp::ordinary_order::<$F>(number::<$F>(&x, 0), number::<$F>(&y, 0)).map(|o| order_flags(Some(o)))
+                }
+            )
         };
     }
     macro_rules! bits {
@@ -54,30 +81,30 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         };
     }
     match op {
-        O::Addps => two!(F32, MEM128, 4, add),
-        O::Addpd => two!(F64, MEM128, 2, add),
-        O::Addss => two!(F32, MEM32, 1, add),
-        O::Addsd => two!(F64, MEM64, 1, add),
-        O::Subps => two!(F32, MEM128, 4, sub),
-        O::Subpd => two!(F64, MEM128, 2, sub),
-        O::Subss => two!(F32, MEM32, 1, sub),
-        O::Subsd => two!(F64, MEM64, 1, sub),
-        O::Mulps => two!(F32, MEM128, 4, mul),
-        O::Mulpd => two!(F64, MEM128, 2, mul),
-        O::Mulss => two!(F32, MEM32, 1, mul),
-        O::Mulsd => two!(F64, MEM64, 1, mul),
-        O::Divps => two!(F32, MEM128, 4, div),
-        O::Divpd => two!(F64, MEM128, 2, div),
-        O::Divss => two!(F32, MEM32, 1, div),
-        O::Divsd => two!(F64, MEM64, 1, div),
-        O::Minps => two!(F32, MEM128, 4, min),
-        O::Minpd => two!(F64, MEM128, 2, min),
-        O::Minss => two!(F32, MEM32, 1, min),
-        O::Minsd => two!(F64, MEM64, 1, min),
-        O::Maxps => two!(F32, MEM128, 4, max),
-        O::Maxpd => two!(F64, MEM128, 2, max),
-        O::Maxss => two!(F32, MEM32, 1, max),
-        O::Maxsd => two!(F64, MEM64, 1, max),
+        O::Addps => two!(F32, MEM128, 4, add, ordinary_sum),
+        O::Addpd => two!(F64, MEM128, 2, add, ordinary_sum),
+        O::Addss => two!(F32, MEM32, 1, add, ordinary_sum),
+        O::Addsd => two!(F64, MEM64, 1, add, ordinary_sum),
+        O::Subps => two!(F32, MEM128, 4, sub, ordinary_difference),
+        O::Subpd => two!(F64, MEM128, 2, sub, ordinary_difference),
+        O::Subss => two!(F32, MEM32, 1, sub, ordinary_difference),
+        O::Subsd => two!(F64, MEM64, 1, sub, ordinary_difference),
+        O::Mulps => two!(F32, MEM128, 4, mul, ordinary_product),
+        O::Mulpd => two!(F64, MEM128, 2, mul, ordinary_product),
+        O::Mulss => two!(F32, MEM32, 1, mul, ordinary_product),
+        O::Mulsd => two!(F64, MEM64, 1, mul, ordinary_product),
+        O::Divps => two!(F32, MEM128, 4, div, ordinary_quotient),
+        O::Divpd => two!(F64, MEM128, 2, div, ordinary_quotient),
+        O::Divss => two!(F32, MEM32, 1, div, ordinary_quotient),
+        O::Divsd => two!(F64, MEM64, 1, div, ordinary_quotient),
+        O::Minps => two!(F32, MEM128, 4, min, ordinary_min),
+        O::Minpd => two!(F64, MEM128, 2, min, ordinary_min),
+        O::Minss => two!(F32, MEM32, 1, min, ordinary_min),
+        O::Minsd => two!(F64, MEM64, 1, min, ordinary_min),
+        O::Maxps => two!(F32, MEM128, 4, max, ordinary_max),
+        O::Maxpd => two!(F64, MEM128, 2, max, ordinary_max),
+        O::Maxss => two!(F32, MEM32, 1, max, ordinary_max),
+        O::Maxsd => two!(F64, MEM64, 1, max, ordinary_max),
         O::Sqrtps => one!(F32, MEM128, 4, sqrt),
         O::Sqrtpd => one!(F64, MEM128, 2, sqrt),
         O::Sqrtss => one!(F32, MEM32, 1, sqrt),
@@ -102,7 +129,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Unpcklpd => bits!(lanes::interleave_low::<u64, 16>),
         O::Unpckhps => bits!(lanes::interleave_high::<u32, 16>),
         O::Unpckhpd => bits!(lanes::interleave_high::<u64, 16>),
-        O::Shufps => row!(i, b, MEM128, X, |x, y, order| lanes::shuffle_two(x, y, order)),
+        O::Shufps => native_row!(i, b, |x, y, order| lanes::shuffle_two(x, y, order), shuffle_two),
         O::Shufpd => row!(i, b, MEM128, X, |x, y, order| lanes::shuffle_halves(x, y, order), step 2),
     }
 }
@@ -122,10 +149,22 @@ pub(in crate::exec) fn lanes_of<F: Format, const N: usize>(mut x: X, mut f: impl
     x
 }
 
+/// Likewise, if all of them are there.
+#[inline(always)]
+pub(in crate::exec) fn quick_lanes_of<F: Format, const N: usize>(
+    mut x: X,
+    mut f: impl FnMut(usize) -> Option<u64>,
+) -> Option<X> {
+    for i in 0..N {
+        F::Lane::low(f(i)?).put(&mut x, i);
+    }
+    Some(x)
+}
+
 /// SDM Vol. 2A, COMISD.
 #[inline(always)]
-fn order_flags<F: Format>(x: &X, y: &X, signals: bool, env: &mut Env) -> Lazy {
-    Lazy::explicit(match fp::compare::<F>(number::<F>(x, 0), number::<F>(y, 0), signals, env) {
+fn order_flags(order: Option<Ordering>) -> Lazy {
+    Lazy::explicit(match order {
         None => ZF | PF | CF,
         Some(Ordering::Less) => CF,
         Some(Ordering::Equal) => ZF,

@@ -1,7 +1,7 @@
 //! Floating point of SSE3 and SSE4.1: horizontal sums, rounding to integers, dot products, blends.
 
 use super::float::{lanes_of, number};
-use super::forms::{float_row, masked_row, row, shape};
+use super::forms::{float_row, hosted_row, masked_row, row, shape};
 use super::{Float, X, Y};
 use crate::block::Builder;
 use crate::decode::{Insn, Operand, SseFloat4 as O};
@@ -50,8 +50,8 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Roundsd => round!(F64, MEM64, 1),
         O::Dpps => shape!(float::<Dot<F32, 4>>(i, b), MEM128),
         O::Dppd => shape!(float::<Dot<F64, 2>>(i, b), MEM128),
-        O::Blendps => row!(i, b, MEM128, X, |x, y, which| select::blend::<u32, 16>(x, y, which), step 4),
-        O::Blendpd => row!(i, b, MEM128, X, |x, y, which| select::blend::<u64, 16>(x, y, which), step 2),
+        O::Blendps => hosted_row!(i, b, MEM128, X, |x, y, which| select::blend::<u32, 16>(x, y, which), step 4),
+        O::Blendpd => hosted_row!(i, b, MEM128, X, |x, y, which| select::blend::<u64, 16>(x, y, which), step 2),
         O::Blendvps => masked_row!(i, b, select::blend_by::<u32, 16>),
         O::Blendvpd => masked_row!(i, b, select::blend_by::<u64, 16>),
         // The number of the source's lane counts between registers only.

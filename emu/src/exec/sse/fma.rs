@@ -1,6 +1,6 @@
 //! FMA, and conversions from and to half precision (F16C).
 
-use super::float::{lanes_of, number};
+use super::float::{lanes_of, number, quick_lanes_of};
 use super::forms::{float_row, narrow_row, push, shape};
 use super::step::{Fused, float_fault, under_mxcsr};
 use super::{X, upper, xmm};
@@ -10,7 +10,7 @@ use crate::decode::{Fma as O, Insn, Operand};
 use crate::engine::next;
 use crate::exec::Bound;
 use crate::exec::operand::{ea, place};
-use crate::fp::{self, Env, F32, F64, Format};
+use crate::fp::{self, Env, F32, F64, Format, Native};
 use crate::lanes::{self, Lane};
 use crate::mem::Cell;
 use crate::op::{Op, access};
@@ -34,7 +34,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     macro_rules! fused {
         ($F:ident, $n:literal, $MEM:ident, $how:expr) => {{
             let i = &i.with_fourth_operand(Operand::Imm($how.into()));
-            shape!(step::<Fused<$F, $n>>(i, b), $MEM)
+            shape!(hosted_quick::<Fused<$F, $n>>(i, b), $MEM)
         }};
     }
     // ps, pd, ss, sd.
@@ -131,18 +131,34 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
 /// SDM Vol. 2C, VFMADD132PS and its like: the lowest `N` elements of `x`, operand 1, with those of operands 2 and 3.
 #[inline(always)]
 pub(super) fn fused<F: Format, const N: usize>(x: X, y: X, z: X, how: u8, env: &mut Env) -> X {
+    lanes_of::<F, N>(x, |n| {
+        let (a, b, c) = terms::<F>(&x, &y, &z, n, how);
+        fp::fma::<F>(a, b, c, env)
+    })
+}
+
+/// The same where it is simple (`Float::quick`), on hosts that have an instruction for it.
+#[inline(always)]
+pub(super) fn quick_fused<F: Native, const N: usize>(x: X, y: X, z: X, how: u8) -> Option<X> {
+    quick_lanes_of::<F, N>(x, |n| {
+        let (a, b, c) = terms::<F>(&x, &y, &z, n, how);
+        fp::ordinary_fused::<F>(a, b, c)
+    })
+}
+
+/// What gives element `n`: `a * b + c`.
+#[inline(always)]
+fn terms<F: Format>(x: &X, y: &X, z: &X, n: usize, how: u8) -> (u64, u64, u64) {
     // The sign of a NaN is not computed.
     let negated = |v: u64, yes: bool| if yes && !F::is_nan(v) { v ^ F::SIGN } else { v };
-    lanes_of::<F, N>(x, |n| {
-        let [x, y, z] = [number::<F>(&x, n), number::<F>(&y, n), number::<F>(&z, n)];
-        let (a, b, c) = match how & order::MASK {
-            order::O132 => (x, z, y),
-            order::O213 => (y, x, z),
-            _ => (y, z, x),
-        };
-        let minus = if n % 2 == 0 { EVEN_MINUS } else { ODD_MINUS };
-        fp::fma::<F>(negated(a, how & NEGATED != 0), b, negated(c, how & minus != 0), env)
-    })
+    let [x, y, z] = [x, y, z].map(|v| number::<F>(v, n));
+    let (a, b, c) = match how & order::MASK {
+        order::O132 => (x, z, y),
+        order::O213 => (y, x, z),
+        _ => (y, z, x),
+    };
+    let minus = if n.is_multiple_of(2) { EVEN_MINUS } else { ODD_MINUS };
+    (negated(a, how & NEGATED != 0), b, negated(c, how & minus != 0))
 }
 
 /// Four numbers to the low half of a vector.

@@ -1,12 +1,15 @@
 //! Binding: a row of a table, written once, becomes the handlers of all of its forms.
 
-use super::step::{Across, Heavy, Narrowed, Rounded, Select, Step, step_both_op, step_op};
-use super::{Crossing, Float, Masked, Plain, X, guard, plain_both_op, plain_op, source};
+use super::step::{
+    Across, Heavy, Narrowed, Quick, Rounded, Select, Step, hosted_quick_both_op, hosted_quick_op, quick_both_op,
+    quick_op, step_both_op, step_op,
+};
+use super::{Crossing, Float, Masked, Plain, X, guard, hosted_both_op, hosted_op, plain_both_op, plain_op, source};
 use crate::block::Builder;
-use crate::cpu::offset;
 use crate::decode::{Insn, Operand};
 use crate::exec::operand::mem_op;
 use crate::exec::{Bound, Unsupported};
+use crate::host::has_vectors;
 use crate::op::{Handler, Op, access};
 
 /// A handler for a register and one for a memory operand, and the bytes of that.
@@ -79,12 +82,12 @@ pub(super) fn push(f: Handler, i: &Insn, b: &mut Builder, how: u8, bytes: u8) ->
     if let Operand::Xmm(n) | Operand::Ymm(n) = i.operands[3] {
         op.imm = n.into();
     }
-    let register = |o: Operand| match o {
-        Operand::Xmm(r) | Operand::Ymm(r) | Operand::Reg(r) => r,
-        _ => offset::ZERO,
-    };
+    let vector = |o: Operand| if let Operand::Xmm(at) | Operand::Ymm(at) = o { at } else { 0 };
+    let register = |o: Operand| if let Operand::Reg(r) = o { r } else { vector(o) };
     let Operands { dst, first, second } = Operands::of(i);
-    (op.dst, op.aux, op.src) = (register(dst), register(first), register(second));
+    // Read as a vector, used or not.
+    op.aux = vector(first);
+    (op.dst, op.src) = (register(dst), register(second));
     b.push(Op { f, ..op });
     Ok(())
 }
@@ -123,11 +126,55 @@ pub(super) fn heavy<O: Plain, const SSE: u8, const VEX: u8, const REG: u8, const
     step::<Heavy<O>, SSE, VEX, REG, MEM, PART>(i, b)
 }
 
+/// `plain` or, where the host has more instructions, handlers that are compiled for them.
+pub(super) fn hosted<O: Plain, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
+    i: &Insn,
+    b: &mut Builder,
+) -> Bound {
+    if has_vectors() {
+        forms!(hosted_op, hosted_both_op, O).bind(i, b)
+    } else {
+        plain::<O, SSE, VEX, REG, MEM, PART>(i, b)
+    }
+}
+
+/// `heavy`, likewise.
+pub(super) fn hosted_heavy<O: Plain, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
+    i: &Insn,
+    b: &mut Builder,
+) -> Bound {
+    if has_vectors() {
+        forms!(hosted_op, hosted_both_op, O).bind(i, b)
+    } else {
+        heavy::<O, SSE, VEX, REG, MEM, PART>(i, b)
+    }
+}
+
 pub(super) fn float<O: Float, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
     i: &Insn,
     b: &mut Builder,
 ) -> Bound {
     step::<Rounded<O>, SSE, VEX, REG, MEM, PART>(i, b)
+}
+
+/// `float` for an operation that has a quick outcome.
+pub(super) fn quick<O: Float, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
+    i: &Insn,
+    b: &mut Builder,
+) -> Bound {
+    forms!(quick_op, quick_both_op, Rounded<O>).bind(i, b)
+}
+
+/// `step`, quick where the host has more instructions.
+pub(super) fn hosted_quick<O: Quick, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
+    i: &Insn,
+    b: &mut Builder,
+) -> Bound {
+    if has_vectors() {
+        forms!(hosted_quick_op, hosted_quick_both_op, O).bind(i, b)
+    } else {
+        step::<O, SSE, VEX, REG, MEM, PART>(i, b)
+    }
 }
 
 pub(super) fn narrow<O: Float<Out = X>, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
@@ -238,10 +285,26 @@ macro_rules! heavy_row {
 }
 pub(super) use heavy_row;
 
-/// `row` and `heavy_row`.
+/// Likewise for an operation whose portable code a host with more instructions runs faster.
+macro_rules! hosted_row {
+    ($i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param| $e:expr $(, step $step:literal)?) => {
+        crate::exec::sse::forms::plain_row!(hosted, $i, $b, $MEM, $out, |$x, $y, $imm| $e $(, step $step)?)
+    };
+}
+pub(super) use hosted_row;
+
+/// Likewise for one too long to stand in a handler, unless it is the function `$host` of `crate::host`.
+macro_rules! native_row {
+    ($i:ident, $b:ident, |$x:pat_param, $y:pat_param, $imm:pat_param| $e:expr, $host:ident) => {
+        crate::exec::sse::forms::plain_row!(hosted_heavy, $i, $b, MEM128, X, |$x, $y, $imm| $e, native $host)
+    };
+}
+pub(super) use native_row;
+
+/// What the rows above have in common.
 macro_rules! plain_row {
     ($bind:ident, $i:ident, $b:ident, $MEM:ident, $out:ty,
-     |$x:pat_param, $y:pat_param, $imm:pat_param| $e:expr $(, step $step:literal)?) => {{
+     |$x:pat_param, $y:pat_param, $imm:pat_param| $e:expr $(, step $step:literal)? $(, native $host:ident)?) => {{
         struct Row;
         impl crate::exec::sse::Plain for Row {
             type Out = $out;
@@ -250,6 +313,12 @@ macro_rules! plain_row {
             fn apply($x: crate::exec::sse::X, $y: crate::exec::sse::X, $imm: u8) -> $out {
                 $e
             }
+            $(#[cfg(target_arch = "x86_64")]
+            #[inline(always)]
+            unsafe fn hosted(a: crate::exec::sse::X, b: crate::exec::sse::X, imm: u8) -> $out {
+                // SAFETY: as the caller promises.
+                unsafe { crate::host::$host(a, b, imm) }
+            })?
         }
         crate::exec::sse::forms::shape!($bind::<Row>($i, $b), $MEM)
     }};
@@ -279,6 +348,25 @@ macro_rules! float_row {
 }
 pub(super) use float_row;
 
+/// Likewise with what is to be tried first (`Float::quick`).
+macro_rules! quick_row {
+    ($i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param, $env:ident| $e:expr,
+     quick |$a:pat_param, $z:pat_param, $how:pat_param| $quick:expr) => {
+        crate::exec::sse::forms::env_row!(
+            quick,
+            $i,
+            $b,
+            $MEM,
+            $out,
+            |$x, $y, $imm, $env| $e,
+            quick | $a,
+            $z,
+            $how | $quick
+        )
+    };
+}
+pub(super) use quick_row;
+
 /// Likewise where a lane gives half a lane.
 macro_rules! narrow_row {
     ($i:ident, $b:ident, |$x:pat_param, $y:pat_param, $imm:pat_param, $env:ident| $e:expr) => {
@@ -287,9 +375,10 @@ macro_rules! narrow_row {
 }
 pub(super) use narrow_row;
 
-/// `float_row` and `narrow_row`.
+/// What the rows above have in common.
 macro_rules! env_row {
-    ($bind:ident, $i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param, $env:ident| $e:expr) => {{
+    ($bind:ident, $i:ident, $b:ident, $MEM:ident, $out:ty, |$x:pat_param, $y:pat_param, $imm:pat_param, $env:ident| $e:expr
+     $(, quick |$a:pat_param, $z:pat_param, $how:pat_param| $quick:expr)?) => {{
         struct Row;
         impl crate::exec::sse::Float for Row {
             type Out = $out;
@@ -297,6 +386,10 @@ macro_rules! env_row {
             fn apply($x: crate::exec::sse::X, $y: crate::exec::sse::X, $imm: u8, $env: &mut crate::fp::Env) -> $out {
                 $e
             }
+            $(#[inline(always)]
+            fn quick($a: crate::exec::sse::X, $z: crate::exec::sse::X, $how: u8) -> Option<$out> {
+                $quick
+            })?
         }
         crate::exec::sse::forms::shape!($bind::<Row>($i, $b), $MEM)
     }};

@@ -1,6 +1,6 @@
 //! VMASKMOV and the gathers: plain functions on the CPU, because they make an access for each element.
 
-use super::{X, avx_is_on, upper, xmm};
+use super::avx_is_on;
 use crate::block::Builder;
 use crate::cpu::fault::{Fault, Trap};
 use crate::cpu::mode::truncated;
@@ -60,18 +60,16 @@ fn available(cpu: &Cpu) -> Result<(), Trap> {
 }
 
 /// A vector register as bytes.
-fn register(cpu: &mut Cpu, n: u8) -> [u8; 32] {
-    let cpu: *mut Cpu = cpu;
+fn register(cpu: &Cpu, at: u8) -> [u8; 32] {
     let mut bytes = [0; 32];
-    // SAFETY: `cpu` is a live reference.
-    let (low, high): (X, X) = unsafe { (*xmm(cpu, n), *upper(cpu, n)) };
-    bytes[..16].copy_from_slice(&low);
-    bytes[16..].copy_from_slice(&high);
+    for (to, word) in bytes.chunks_exact_mut(8).zip(cpu.ymm[usize::from(at / 4) % 16].iter().flatten()) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
     bytes
 }
 
-fn set_register(cpu: &mut Cpu, n: u8, bytes: &[u8; 32]) {
-    for (word, from) in cpu.ymm[usize::from(n) % 16].iter_mut().flatten().zip(bytes.chunks_exact(8)) {
+fn set_register(cpu: &mut Cpu, at: u8, bytes: &[u8; 32]) {
+    for (word, from) in cpu.ymm[usize::from(at / 4) % 16].iter_mut().flatten().zip(bytes.chunks_exact(8)) {
         *word = word_at(from);
     }
 }

@@ -1,6 +1,6 @@
 //! Packed integers: arithmetic, comparison, shifts, packing and shuffling, on MMX registers, too.
 
-use super::forms::{row, shift};
+use super::forms::{hosted_row, native_row, row, shift};
 use super::{Plain, X};
 use crate::block::Builder;
 use crate::decode::{Insn, SseInt as O};
@@ -41,7 +41,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     }
     macro_rules! order {
         ($f:expr) => {
-            row!(i, b, MEM128, X, |_, y, order| $f(y, order))
+            hosted_row!(i, b, MEM128, X, |_, y, order| $f(y, order))
         };
     }
     match op {
@@ -66,7 +66,8 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Pmulhuw => two!(mul_high_unsigned<u16>),
         O::Pmuludq => two!(mul_even),
         O::Pmaddwd => two!(mul_add_pairs),
-        O::Psadbw => two!(sum_of_differences),
+        O::Psadbw if i.is_mmx() => two!(sum_of_differences),
+        O::Psadbw => native_row!(i, b, |x, y, _| lanes::sum_of_differences(x, y), sum_of_differences),
         O::Pavgb => two!(average<u8>),
         O::Pavgw => two!(average<u16>),
         O::Pminub => two!(min_unsigned<u8>),
@@ -104,7 +105,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Packsswb => two!(pack_signed<u16, u8>),
         O::Packssdw => two!(pack_signed<u32, u16>),
         O::Packuswb => two!(pack_unsigned<u16, u8>),
-        O::Pshufd => order!(lanes::shuffle),
+        O::Pshufd => native_row!(i, b, |_, y, order| lanes::shuffle(y, order), shuffle),
         O::Pshuflw => order!(lanes::shuffle_low::<16>),
         O::Pshufhw => order!(lanes::shuffle_high),
     }

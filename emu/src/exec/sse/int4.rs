@@ -1,7 +1,7 @@
 //! Packed integers of SSSE3 and SSE4; those of SSSE3 on MMX registers, too.
 
 use super::X;
-use super::forms::{heavy_row, masked_row, row};
+use super::forms::{heavy_row, hosted_row, masked_row, native_row, row};
 use crate::block::Builder;
 use crate::cpu::flags::{CF, Lazy, ZF};
 use crate::decode::{Insn, SseInt4 as O};
@@ -9,10 +9,10 @@ use crate::exec::{Bound, mmx};
 use crate::lanes::{self, horizontal, select};
 
 pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
-    // A function of destination and source; of the source alone; of both and the immediate.
+    // A function of destination and source; of the source alone.
     macro_rules! two {
         ($f:expr) => {
-            row!(i, b, MEM128, X, |x, y, _| $f(x, y))
+            hosted_row!(i, b, MEM128, X, |x, y, _| $f(x, y))
         };
     }
     // On XMM or MMX registers.
@@ -34,18 +34,14 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
     }
     macro_rules! one {
         ($MEM:ident, $f:expr) => {
-            row!(i, b, $MEM, X, |_, y, _| $f(y))
-        };
-    }
-    macro_rules! three {
-        ($f:expr) => {
-            heavy_row!(i, b, MEM128, X, |x, y, imm| $f(x, y, imm))
+            hosted_row!(i, b, $MEM, X, |_, y, _| $f(y))
         };
     }
     match op {
-        O::Pshufb => both!(select::shuffle_bytes),
+        O::Pshufb if i.is_mmx() => both!(select::shuffle_bytes),
+        O::Pshufb => native_row!(i, b, |x, y, _| select::shuffle_bytes(x, y), shuffle_bytes),
         O::Palignr if i.is_mmx() => mmx::row!(i, b, |x, y, by| select::align_right::<8>(x, y, by)),
-        O::Palignr => three!(select::align_right::<16>),
+        O::Palignr => native_row!(i, b, |x, y, shift| select::align_right(x, y, shift), align_right),
         O::Phaddw => both!(horizontal::add<u16>),
         O::Phaddd => both!(horizontal::add<u32>),
         O::Phaddsw => both!(horizontal::add_saturating),
@@ -73,7 +69,7 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Pmaxsd => two!(lanes::max_signed::<u32, 16>),
         O::Pmaxuw => two!(lanes::max_unsigned::<u16, 16>),
         O::Pmaxud => two!(lanes::max_unsigned::<u32, 16>),
-        O::Pblendw => three!(select::blend::<u16, 16>),
+        O::Pblendw => hosted_row!(i, b, MEM128, X, |x, y, which| select::blend::<u16, 16>(x, y, which)),
         O::Pblendvb => masked_row!(i, b, select::blend_by::<u8, 16>),
         O::Mpsadbw => heavy_row!(i, b, MEM128, X, |x, y, which| horizontal::sums_of_differences(x, y, which), step 3),
         O::Phminposuw => heavy_row!(i, b, MEM128, X, |_, y, _| horizontal::least_word(y)),

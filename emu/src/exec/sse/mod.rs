@@ -26,6 +26,7 @@ use crate::cpu::regs::{cr0, cr4, xcr0};
 use crate::decode::Insn;
 use crate::engine::{general_protection, next, not_available, undefined};
 use crate::fp::Env;
+use crate::host::vectors;
 use crate::lanes::Lane;
 use crate::op::Op;
 use crate::width::Width;
@@ -160,6 +161,15 @@ trait Plain {
     /// Bits of the immediate, or of a mask in a general register, that belong to the lower lane alone.
     const STEP: u32;
     fn apply(a: X, b: X, imm: u8) -> Self::Out;
+
+    /// The same where the host has what `vectors!` names.
+    ///
+    /// # Safety
+    /// The host has it.
+    #[inline(always)]
+    unsafe fn hosted(a: X, b: X, imm: u8) -> Self::Out {
+        Self::apply(a, b, imm)
+    }
 }
 
 /// An operation under MXCSR.
@@ -171,6 +181,12 @@ trait Float {
     #[inline(always)]
     fn apply_both(a: Y, b: Y, imm: u8, env: &mut Env) -> (Self::Out, Self::Out) {
         (Self::apply(a[0], b[0], imm, env), Self::apply(a[1], b[1], imm, env))
+    }
+
+    /// The outcome where it is simple and MXCSR stays as it is, being settled (`fp::is_settled`).
+    #[inline(always)]
+    fn quick(_a: X, _b: X, _imm: u8) -> Option<Self::Out> {
+        None
     }
 }
 
@@ -190,24 +206,24 @@ fn upper_imm(imm: u8, step: u32) -> u8 {
     (u32::from(imm) >> step) as u8
 }
 
-/// The XMM register `n`.
+/// The XMM register whose first word in `Cpu::ymm` is number `at`.
 ///
 /// # Safety
-/// `cpu` is live.
+/// `cpu` is live, `at` a register's (`Operand::Xmm`).
 #[inline(always)]
-pub(super) unsafe fn xmm(cpu: *mut Cpu, n: u8) -> *mut X {
-    // SAFETY: there are 16 registers of 32 bytes, the lower lane first.
-    unsafe { (&raw mut (*cpu).ymm).cast::<Y>().add(usize::from(n & 15)).cast() }
+pub(super) unsafe fn xmm(cpu: *mut Cpu, at: u8) -> *mut X {
+    // SAFETY: there are 16 registers of four words, the lower lane first.
+    unsafe { (&raw mut (*cpu).ymm).cast::<u64>().add(usize::from(at)).cast() }
 }
 
-/// The upper lane of the YMM register `n`.
+/// The upper lane of the YMM register whose first word is number `at`.
 ///
 /// # Safety
-/// `cpu` is live.
+/// As for `xmm`.
 #[inline(always)]
-unsafe fn upper(cpu: *mut Cpu, n: u8) -> *mut X {
+unsafe fn upper(cpu: *mut Cpu, at: u8) -> *mut X {
     // SAFETY: as for `xmm`.
-    unsafe { xmm(cpu, n).add(1) }
+    unsafe { xmm(cpu, at).add(1) }
 }
 
 /// A value in the lowest lane, zeros above.
@@ -267,6 +283,7 @@ macro_rules! fetch_both {
 }
 pub(super) use fetch_both;
 
+#[inline(always)]
 unsafe fn plain_op<O: Plain, const S: u8, const VEX: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
@@ -278,6 +295,7 @@ unsafe fn plain_op<O: Plain, const S: u8, const VEX: bool>(cpu: *mut Cpu, op: *c
 }
 
 /// As `plain_op`, for both lanes.
+#[inline(always)]
 unsafe fn plain_both_op<O: Plain, const S: u8, const PART: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
@@ -287,6 +305,33 @@ unsafe fn plain_both_op<O: Plain, const S: u8, const PART: u8>(cpu: *mut Cpu, op
         let (low, high) = (O::apply(a0, b0, imm), O::apply(a1, b1, upper_imm(imm, O::STEP)));
         O::Out::put_both(low, high, O::STEP, cpu, (*op).dst);
         next!(cpu, op, budget)
+    }
+}
+
+/// An operation as hosts compute it that have what `vectors!` names.
+struct Hosted<O>(std::marker::PhantomData<O>);
+
+impl<O: Plain> Plain for Hosted<O> {
+    type Out = O::Out;
+    const STEP: u32 = O::STEP;
+    #[inline(always)]
+    fn apply(a: X, b: X, imm: u8) -> O::Out {
+        // SAFETY: stands in handlers that are bound on such hosts only.
+        unsafe { O::hosted(a, b, imm) }
+    }
+}
+
+vectors! {
+    /// As `plain_op`, compiled for hosts that have more instructions.
+    unsafe fn hosted_op<O: Plain, const S: u8, const VEX: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+        // SAFETY: called by the engine.
+        unsafe { plain_op::<Hosted<O>, S, VEX>(cpu, op, budget) }
+    }
+
+    /// As `plain_both_op`, likewise.
+    unsafe fn hosted_both_op<O: Plain, const S: u8, const PART: u8>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
+        // SAFETY: called by the engine.
+        unsafe { plain_both_op::<Hosted<O>, S, PART>(cpu, op, budget) }
     }
 }
 

@@ -1,12 +1,15 @@
 //! Operations that are too long to stand in a handler: called, so that handlers keep nothing on the stack.
 
-use super::fma::fused;
+use std::hint::cold_path;
+
+use super::fma::{fused, quick_fused};
 use super::{Crossing, Float, Masked, Outcome, Plain, X, Y, fetch, fetch_both, low, source, upper, upper_imm, xmm};
 use crate::cpu::Cpu;
 use crate::cpu::regs::cr4;
 use crate::engine::{general_protection, next, simd_exception, undefined};
 use crate::exec::operand::{ea, read};
-use crate::fp::{Env, Format};
+use crate::fp::{Env, Format, Native, is_settled};
+use crate::host::vectors;
 use crate::lanes::Lane;
 use crate::op::Op;
 use crate::width::Width;
@@ -30,6 +33,22 @@ pub(super) trait Step {
     unsafe fn both(cpu: *mut Cpu, op: *const Op, low: u128, high: u128) -> bool;
 }
 
+/// A step that is often quick.
+pub(super) trait Quick: Step {
+    /// Does what `one` does, unless that takes more than a handler may do, or would change MXCSR: then it does nothing.
+    ///
+    /// # Safety
+    /// As for `one`.
+    unsafe fn one_quick<const VEX: bool>(cpu: *mut Cpu, op: *const Op, b: X) -> Option<()>;
+
+    /// Likewise for `both`.
+    ///
+    /// # Safety
+    /// As for `both`.
+    unsafe fn both_quick(cpu: *mut Cpu, op: *const Op, b: Y) -> Option<()>;
+}
+
+#[inline(never)]
 pub(super) unsafe fn step_op<O: Step, const S: u8, const VEX: bool>(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
@@ -41,6 +60,7 @@ pub(super) unsafe fn step_op<O: Step, const S: u8, const VEX: bool>(cpu: *mut Cp
     }
 }
 
+#[inline(never)]
 pub(super) unsafe fn step_both_op<O: Step, const S: u8, const PART: u8>(
     cpu: *mut Cpu,
     op: *const Op,
@@ -53,6 +73,62 @@ pub(super) unsafe fn step_both_op<O: Step, const S: u8, const PART: u8>(
             return float_fault(cpu, op, budget);
         }
         next!(cpu, op, budget)
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn quick_op<O: Quick, const S: u8, const VEX: bool>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    budget: i64,
+) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let b = fetch!(S, cpu, op, budget);
+        if is_settled((*cpu).mxcsr) && O::one_quick::<VEX>(cpu, op, b).is_some() {
+            next!(cpu, op, budget)
+        }
+        cold_path();
+        step_op::<O, S, VEX>(cpu, op, budget)
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn quick_both_op<O: Quick, const S: u8, const PART: u8>(
+    cpu: *mut Cpu,
+    op: *const Op,
+    budget: i64,
+) -> i64 {
+    // SAFETY: called by the engine.
+    unsafe {
+        let b = fetch_both!(S, PART, cpu, op, budget);
+        if is_settled((*cpu).mxcsr) && O::both_quick(cpu, op, b.into()).is_some() {
+            next!(cpu, op, budget)
+        }
+        cold_path();
+        step_both_op::<O, S, PART>(cpu, op, budget)
+    }
+}
+
+vectors! {
+    /// As `quick_op`, compiled for hosts that have more instructions.
+    pub(super) unsafe fn hosted_quick_op<O: Quick, const S: u8, const VEX: bool>(
+        cpu: *mut Cpu,
+        op: *const Op,
+        budget: i64,
+    ) -> i64 {
+        // SAFETY: called by the engine.
+        unsafe { quick_op::<O, S, VEX>(cpu, op, budget) }
+    }
+
+    /// As `quick_both_op`, likewise.
+    pub(super) unsafe fn hosted_quick_both_op<O: Quick, const S: u8, const PART: u8>(
+        cpu: *mut Cpu,
+        op: *const Op,
+        budget: i64,
+    ) -> i64 {
+        // SAFETY: called by the engine.
+        unsafe { quick_both_op::<O, S, PART>(cpu, op, budget) }
     }
 }
 
@@ -163,6 +239,26 @@ impl<O: Float> Step for Rounded<O> {
     }
 }
 
+impl<O: Float> Quick for Rounded<O> {
+    #[inline(always)]
+    unsafe fn one_quick<const VEX: bool>(cpu: *mut Cpu, op: *const Op, b: X) -> Option<()> {
+        // SAFETY: as the caller promises.
+        unsafe { O::quick(*xmm(cpu, (*op).aux), b, (*op).imm as u8).map(|out| out.put::<VEX>(cpu, (*op).dst)) }
+    }
+
+    #[inline(always)]
+    unsafe fn both_quick(cpu: *mut Cpu, op: *const Op, b: Y) -> Option<()> {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let imm = (*op).imm as u8;
+            let low = O::quick(*xmm(cpu, (*op).aux), b[0], imm)?;
+            let high = O::quick(*upper(cpu, (*op).aux), b[1], imm)?;
+            O::Out::put_both(low, high, 0, cpu, (*op).dst);
+            Some(())
+        }
+    }
+}
+
 /// Likewise where a lane of the source gives half a lane: on YMM registers, both lanes give one.
 pub(super) struct Narrowed<O>(std::marker::PhantomData<O>);
 
@@ -216,6 +312,29 @@ impl<F: Format, const N: usize> Step for Fused<F, N> {
                 (low, fused::<F, N>(x[1], y[1], high.to_le_bytes(), how, env))
             };
             under_mxcsr(cpu, run, |(low, high)| X::put_both(low, high, 0, cpu, dst))
+        }
+    }
+}
+
+impl<F: Native, const N: usize> Quick for Fused<F, N> {
+    #[inline(always)]
+    unsafe fn one_quick<const VEX: bool>(cpu: *mut Cpu, op: *const Op, b: X) -> Option<()> {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (dst, how) = ((*op).dst, (*op).imm as u8);
+            quick_fused::<F, N>(*xmm(cpu, dst), *xmm(cpu, (*op).aux), b, how).map(|out| out.put::<VEX>(cpu, dst))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn both_quick(cpu: *mut Cpu, op: *const Op, b: Y) -> Option<()> {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let (dst, aux, how) = ((*op).dst, (*op).aux, (*op).imm as u8);
+            let low = quick_fused::<F, N>(*xmm(cpu, dst), *xmm(cpu, aux), b[0], how)?;
+            let high = quick_fused::<F, N>(*upper(cpu, dst), *upper(cpu, aux), b[1], how)?;
+            X::put_both(low, high, 0, cpu, dst);
+            Some(())
         }
     }
 }

@@ -181,3 +181,42 @@ fn halves_are_those_of_the_real_cpu() {
         ]
     );
 }
+
+/// What is computed without a look at MXCSR is what the integers say, and raises nothing but PE.
+#[test]
+fn quick_results_are_those_of_the_slow_way() {
+    fn compare<F: Native, Other: Native>(draw: &mut Draw, counts: &mut [usize; 13]) {
+        let [a, b, c] = [draw.number::<F>(), draw.number::<F>(), draw.number::<F>()];
+        let agrees = |quick: Option<u64>, slow: &dyn Fn(&mut Env) -> u64| {
+            let Some(quick) = quick else { return 0 };
+            // With inexactness unmasked there is no other way.
+            let mut env = Env::new(MASKED & !(mxcsr::PE << mxcsr::MASK_SHIFT));
+            assert_eq!(quick, slow(&mut env), "{a:x} {b:x} {c:x}");
+            assert_eq!(env.raised & !mxcsr::PE, 0, "{a:x} {b:x} {c:x}");
+            1
+        };
+        let order = ordinary_order::<F>(a, b).map(|order| order as u64);
+        let quick = [
+            agrees(ordinary_sum::<F>(a, b), &|e| add::<F>(a, b, e)),
+            agrees(ordinary_difference::<F>(a, b), &|e| sub::<F>(a, b, e)),
+            agrees(ordinary_product::<F>(a, b), &|e| mul::<F>(a, b, e)),
+            agrees(ordinary_quotient::<F>(a, b), &|e| div::<F>(a, b, e)),
+            agrees(ordinary_root::<F>(a), &|e| sqrt::<F>(a, e)),
+            agrees(ordinary_fused::<F>(a, b, c), &|e| fma::<F>(a, b, c, e)),
+            agrees(ordinary_min::<F>(a, b), &|e| min::<F>(a, b, e)),
+            agrees(ordinary_max::<F>(a, b), &|e| max::<F>(a, b, e)),
+            agrees(order, &|e| super::super::compare::<F>(a, b, true, e).map_or(9, |order| order as u64)),
+            agrees(ordinary_conversion::<F, Other>(a), &|e| convert::<F, Other>(a, e)),
+            agrees(ordinary_truncated::<F>(a, 32), &|e| to_int::<F>(a, 32, true, e)),
+            agrees(ordinary_truncated::<F>(a, 64), &|e| to_int::<F>(a, 64, true, e)),
+            agrees(Some(F::host_of_int(a as i64)), &|e| from_int::<F>(a as i64, e)),
+        ];
+        counts.iter_mut().zip(quick).for_each(|(count, n)| *count += n);
+    }
+    let (mut draw, mut counts) = (Draw(0x2545_f491_4f6c_dd1d), [0; 13]);
+    for _ in 0..CASES {
+        compare::<F64, F32>(&mut draw, &mut counts);
+        compare::<F32, F64>(&mut draw, &mut counts);
+    }
+    assert!(counts.iter().all(|count| *count > CASES / 10), "{counts:?}");
+}
