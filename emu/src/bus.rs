@@ -3,7 +3,8 @@
 use crate::ClockMode;
 use crate::cpu::Cpu;
 use crate::cpu::fault::Trap;
-use crate::dev::{Pic, Pit, Rtc, Uart};
+use crate::dev::lapic::{self, Message};
+use crate::dev::{Ioapic, Lapic, Pic, Pit, Rtc, Uart, ioapic};
 use crate::event::{Output, Power, Query};
 use crate::position::Position;
 use crate::state::ClockState;
@@ -16,11 +17,16 @@ const EXIT: u16 = 0x500;
 const IRQ_PIT: u8 = 0;
 const IRQ_UART: u8 = 4;
 const IRQ_RTC: u8 = 8;
+/// The pin of the I/O APIC to which IRQ 0 goes; the others go to those of their number.
+pub(crate) const PIN_PIT: u8 = 2;
+const PAGE_MASK: u64 = 0xfff;
 
 /// The chips and the numbers of what has left.
 pub(crate) struct Bus {
     pub(crate) uart: Uart,
     pub(crate) pic: Pic,
+    pub(crate) lapic: Lapic,
+    pub(crate) ioapic: Ioapic,
     pub(crate) pit: Pit,
     pub(crate) rtc: Rtc,
     pub(crate) mode: ClockMode,
@@ -35,39 +41,116 @@ impl Bus {
     pub(crate) fn advance(&mut self, ns: u64) {
         self.pit.advance(ns);
         self.rtc.advance(ns);
+        self.lapic.advance(ns);
         self.update_lines();
     }
 
-    /// Carries chip pins to the interrupt controller.
+    /// Carries chip pins to the interrupt controllers.
     pub(crate) fn update_lines(&mut self) {
         if self.pit.take_edge0() {
-            self.pic.set_line(IRQ_PIT, false);
-            self.pic.set_line(IRQ_PIT, true);
+            self.set_irq(IRQ_PIT, false);
+            self.set_irq(IRQ_PIT, true);
         }
         if self.uart.take_fall() {
-            self.pic.set_line(IRQ_UART, false);
+            self.set_irq(IRQ_UART, false);
         }
-        self.pic.set_line(IRQ_UART, self.uart.irq());
-        self.pic.set_line(IRQ_RTC, self.rtc.irq());
+        self.set_irq(IRQ_UART, self.uart.irq());
+        self.set_irq(IRQ_RTC, self.rtc.irq());
+        let lapic = &mut self.lapic;
+        self.ioapic.deliver(|message| lapic.receive(message));
+    }
+
+    /// Sets a line, which goes to the PIC and to the I/O APIC.
+    fn set_irq(&mut self, irq: u8, level: bool) {
+        self.pic.set_line(irq, level);
+        self.ioapic.set_line(if irq == IRQ_PIT { PIN_PIT } else { irq }, level);
+    }
+
+    /// A device writes `data` to `address` as a message-signalled interrupt.
+    #[allow(dead_code, reason = "for devices on PCI")]
+    pub(crate) fn message(&mut self, address: u64, data: u32) {
+        if let Some(message) = Message::from_write(address, data) {
+            self.lapic.receive(&message);
+        }
+    }
+
+    /// Whether a maskable interrupt waits for the CPU.
+    pub(crate) fn interrupt_pending(&self) -> bool {
+        self.lapic.pending() || self.lapic.accepts_extint() && self.pic.pending()
+    }
+
+    /// The CPU takes the interrupt that is pending: its vector. The PIC comes first.
+    pub(crate) fn acknowledge(&mut self) -> u8 {
+        let vector = match self.lapic.accepts_extint() && self.pic.pending() {
+            true => self.pic.acknowledge(),
+            false => self.lapic.acknowledge(),
+        };
+        self.update_lines();
+        vector
+    }
+
+    /// A level-triggered interrupt has ended, if one has.
+    pub(crate) fn end_of_interrupt(&mut self, ended: Option<u8>) {
+        if let Some(vector) = ended {
+            self.ioapic.end_of_interrupt(vector);
+        }
+        // Also where the local APIC has been enabled: levels wait for it.
+        self.update_lines();
     }
 
     /// Guest time of the next event that a chip brings about by itself.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        [self.pit.next_deadline(), self.rtc.next_deadline()].into_iter().flatten().min()
+        [self.pit.next_deadline(), self.rtc.next_deadline(), self.lapic.next_deadline()].into_iter().flatten().min()
     }
 
     /// Whether the device at `phys` looks at the time, which must then be asked for before it is accessed.
-    pub(crate) fn is_timed_memory(&self, _phys: u64) -> bool {
-        false
+    pub(crate) fn is_timed_memory(&self, phys: u64) -> bool {
+        self.is_lapic(phys) && self.lapic.is_timed(lapic_register(phys))
+    }
+
+    fn is_lapic(&self, phys: u64) -> bool {
+        phys & !PAGE_MASK == lapic::ADDRESS && self.lapic.is_xapic()
     }
 
     /// Reads device memory within a page at guest time `now`. Nothing there: all ones.
-    pub(crate) fn mmio_read(&mut self, _phys: u64, out: &mut [u8], _now: u64) {
-        out.fill(0xff);
+    pub(crate) fn mmio_read(&mut self, phys: u64, out: &mut [u8], now: u64) {
+        if self.is_lapic(phys) {
+            // Registers are 16 bytes apart, and have four.
+            read_words(phys, out, |at| if at & 0xc == 0 { self.lapic.read(lapic_register(at), now) } else { 0 });
+        } else if phys & !PAGE_MASK == ioapic::ADDRESS {
+            read_words(phys, out, |at| self.ioapic.read(at & PAGE_MASK));
+        } else {
+            out.fill(0xff);
+        }
     }
 
-    /// Writes device memory within a page at guest time `now`.
-    pub(crate) fn mmio_write(&mut self, _phys: u64, _data: &[u8], _now: u64) {}
+    /// Writes device memory within a page at guest time `now`. The registers here take four aligned bytes, nothing else.
+    pub(crate) fn mmio_write(&mut self, phys: u64, data: &[u8], now: u64) {
+        let Ok(word) = data.try_into().map(u32::from_le_bytes) else { return };
+        if self.is_lapic(phys) && phys & 0xf == 0 {
+            let ended = self.lapic.write(lapic_register(phys), word, now);
+            self.end_of_interrupt(ended);
+        } else if phys & !PAGE_MASK == ioapic::ADDRESS {
+            self.ioapic.write(phys & PAGE_MASK, word);
+            self.update_lines();
+        }
+    }
+}
+
+/// The number of the local APIC's register at `phys`.
+fn lapic_register(phys: u64) -> u32 {
+    ((phys & PAGE_MASK) >> 4) as u32
+}
+
+/// Reads registers of four bytes; `register` is given the address of each.
+fn read_words(phys: u64, out: &mut [u8], mut register: impl FnMut(u64) -> u32) {
+    let mut word = (u64::MAX, [0; 4]);
+    for (at, byte) in (phys..).zip(out) {
+        if word.0 != at & !3 {
+            word = (at & !3, register(at & !3).to_le_bytes());
+        }
+        *byte = word.1[(at & 3) as usize];
+    }
 }
 
 /// Whether a port's chip looks at the time.

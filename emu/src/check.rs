@@ -3,7 +3,7 @@
 
 use crate::config::{MachineConfig, MachineError};
 use crate::cpu::flags;
-use crate::cpu::model::FeatureSet;
+use crate::cpu::model::{Feature, FeatureSet};
 use crate::cpu::regs::{cr0, cr4, dr6, dr7, efer, xcr0};
 use crate::cpu::{is_pat, pmu};
 use crate::dev::uart::BACKLOG_MAX;
@@ -44,6 +44,8 @@ impl MachineState {
         self.clock.check(at.retired)?;
         self.uart.check()?;
         self.pic.check()?;
+        self.lapic.check(FeatureSet::of(config.cpu).has(Feature::X2APIC))?;
+        self.ioapic.check()?;
         self.pit.check()?;
         self.rtc.check()?;
         self.cpu.check(FeatureSet::of(config.cpu))
@@ -80,7 +82,6 @@ impl CpuState {
         ensure(!has(self.cr0, cr0::NW) || has(self.cr0, cr0::CD), "CR0: NW without CD")?;
         ensure(self.cr3 >> PHYS_BITS == 0, "CR3")?;
         ensure(self.cr4 & !features.cr4() == 0, "CR4")?;
-        ensure(self.cr8 <= 15, "CR8")?;
         let long = has(self.msr.efer, efer::LMA);
         ensure(self.msr.efer & !features.efer() == 0, "IA32_EFER")?;
         ensure(long == (has(self.msr.efer, efer::LME) && has(self.cr0, cr0::PG)), "IA32_EFER: LMA")?;

@@ -12,7 +12,7 @@ use crate::cpu::flags;
 use crate::cpu::model::FeatureSet;
 use crate::cpu::{Cpu, Exit};
 use crate::dev::uart::BACKLOG_MAX;
-use crate::dev::{Pic, Pit, Rtc, Uart};
+use crate::dev::{Ioapic, Lapic, Pic, Pit, Rtc, Uart};
 use crate::event::{Control, Door, Input, Power, Stop, Until};
 use crate::mem::{DirtySet, PAGE_BITS, PAGE_BYTES};
 use crate::op::NEVER;
@@ -50,6 +50,8 @@ impl Machine {
         let bus = Bus {
             uart: Uart::new(),
             pic: Pic::new(),
+            lapic: Lapic::new(),
+            ioapic: Ioapic::new(),
             pit: Pit::new(),
             rtc: Rtc::new(config.epoch_s),
             mode: config.clock,
@@ -246,13 +248,12 @@ impl Machine {
             cpu.debug_trap();
             return ControlFlow::Continue(());
         }
-        let interrupts_on = cpu.rflags & flags::IF != 0;
-        if cpu.bus.pic.pending() && interrupts_on && cpu.shadow == Shadow::None {
-            cpu.take_interrupt();
+        if let Some(vector) = cpu.due_interrupt() {
+            cpu.take_interrupt(vector);
             return ControlFlow::Continue(());
         }
         if cpu.halted {
-            if interrupts_on {
+            if cpu.rflags & flags::IF != 0 {
                 return ControlFlow::Break(Stop::Halted);
             }
             cpu.power(Power::Dead);
@@ -415,6 +416,8 @@ impl Machine {
             cpu: cpu.state(),
             uart: cpu.bus.uart.clone(),
             pic: cpu.bus.pic.clone(),
+            lapic: cpu.bus.lapic.clone(),
+            ioapic: cpu.bus.ioapic.clone(),
             pit: cpu.bus.pit.clone(),
             rtc: cpu.bus.rtc.clone(),
         }
@@ -440,6 +443,8 @@ impl Machine {
         cpu.bus = Bus {
             uart: state.uart.clone(),
             pic: state.pic.clone(),
+            lapic: state.lapic.clone(),
+            ioapic: state.ioapic.clone(),
             pit: state.pit.clone(),
             rtc: state.rtc.clone(),
             mode: self.config.clock,

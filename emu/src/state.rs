@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dev::{Pic, Pit, Rtc, Uart};
+use crate::dev::{Ioapic, Lapic, Pic, Pit, Rtc, Uart};
 use crate::{Position, Power};
 
 /// A segment register: the selector and its hidden descriptor (SDM Vol. 3A, 3.4.3).
@@ -91,8 +91,6 @@ pub struct CpuState {
     pub cr3: u64,
     /// Extensions.
     pub cr4: u64,
-    /// Task priority.
-    pub cr8: u64,
     /// What XSAVE manages and AVX needs.
     pub xcr0: u64,
     /// Page-directory-pointer-table entries, loaded with CR3 when PAE paging is on outside IA-32e mode.
@@ -115,6 +113,8 @@ pub struct CpuState {
     pub pmu: Pmu,
     /// What is held off for one instruction.
     pub shadow: Shadow,
+    /// NMIs wait for the IRET of the handler of one.
+    pub nmi_blocked: bool,
     /// Debug exceptions of the instruction before, as bits of DR6: delivered before the next one.
     pub debug_pending: u64,
 }
@@ -240,8 +240,12 @@ pub struct MachineState {
     pub cpu: CpuState,
     /// Console UART.
     pub uart: Uart,
-    /// Interrupt controllers.
+    /// The pair of 8259s.
     pub pic: Pic,
+    /// Local APIC.
+    pub lapic: Lapic,
+    /// I/O APIC.
+    pub ioapic: Ioapic,
     /// Interval timer.
     pub pit: Pit,
     /// Real-time clock.

@@ -44,7 +44,6 @@ const CASES: &[Case] = &[
     ("CR3", |s| s.cpu.cr3 |= 1 << 40),
     ("CR4", |s| s.cpu.cr4 |= 1 << 15),
     ("CR4: long mode without PAE", |s| s.cpu.cr4 &= !0x20),
-    ("CR8", |s| s.cpu.cr8 = 16),
     ("IA32_EFER", |s| s.cpu.msr.efer |= 2),
     ("IA32_EFER: LMA", |s| s.cpu.msr.efer &= !0x400),
     ("XCR0", |s| s.cpu.xcr0 = 0),

@@ -6,6 +6,7 @@
 use super::Cpu;
 use super::model::{Feature, FeatureSet, Output::*};
 use super::regs::{RAX, RBX, RCX, RDX, cr4, xcr0};
+use crate::dev::lapic;
 use crate::mem::PHYS_BITS;
 
 /// Family 6, model 0x36, stepping 1.
@@ -19,8 +20,8 @@ const HYPERVISOR: u32 = 0x4000_0000;
 /// CLFLUSH line of 64 bytes (in units of 8), one logical processor, APIC number 0.
 const LEAF_1_EBX: u32 = 8 << 8 | 1 << 16;
 const BRAND: &[u8; 48] = b"ftemu virtual CPU\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-/// The TSC: 40 ticks of a 25 MHz crystal.
-const CRYSTAL_HZ: u32 = 25_000_000;
+/// The TSC: 40 ticks of the crystal, which also feeds the timer of the local APIC.
+const CRYSTAL_HZ: u32 = lapic::HZ as u32;
 const TSC_PER_CRYSTAL: u32 = 40;
 const TSC_MHZ: u32 = 1000;
 
@@ -45,6 +46,9 @@ fn leaf(number: u32, sub: u32, features: FeatureSet) -> [u32; 4] {
         4 => caches(sub),
         7 if sub == 0 => [0, flags(Ebx), flags(Ecx), flags(Edx)],
         0xa => super::pmu::LEAF,
+        6 => [flags(Eax), 0, 0, 0],
+        // One thread of one core.
+        0xb if sub < 2 => [0, 1, sub | (sub + 1) << 8, 0],
         0xb => [0, 0, sub & 0xff, 0],
         0xd if features.has(Feature::XSAVE) => xsave(sub, flags(Eax)),
         0x15 => [1, TSC_PER_CRYSTAL, CRYSTAL_HZ, 0],
@@ -79,6 +83,8 @@ fn caches(sub: u32) -> [u32; 4] {
     [kind | level << 5 | 1 << 8, 7 << 22 | 63, sets - 1, 0]
 }
 
+/// CPUID.1:EDX: there is a local APIC.
+const APIC: u32 = 1 << 9;
 /// CPUID.1:ECX of XGETBV and XSETBV: CR4.OSXSAVE.
 const OSXSAVE: u32 = 1 << 27;
 
@@ -97,7 +103,10 @@ impl Cpu {
     /// CPUID.
     pub(crate) fn cpuid(&mut self) {
         let (number, sub) = (self.gpr[RAX] as u32, self.gpr[RCX] as u32);
-        let [a, mut b, mut c, d] = leaf(number, sub, self.features);
+        let [a, mut b, mut c, mut d] = leaf(number, sub, self.features);
+        if number == 1 && !self.bus.lapic.is_enabled() {
+            d &= !APIC;
+        }
         match (number, sub) {
             (1, _) if self.cr4 & cr4::OSXSAVE != 0 => c |= OSXSAVE,
             (0xd, 0 | 1) if self.features.has(Feature::XSAVE) => b = self.xsave_bytes(),

@@ -81,6 +81,8 @@ impl Cpu {
 
     /// IRET with operands of `bytes`.
     pub(crate) fn iret(&mut self, bytes: u8) -> Result<(), Trap> {
+        // Even if it faults (SDM Vol. 3A, 6.7.1).
+        self.nmi_blocked = false;
         if !self.is_protected() {
             return self.iret_real(bytes);
         }

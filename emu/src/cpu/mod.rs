@@ -113,7 +113,6 @@ pub(crate) struct Cpu {
     pub(crate) cr2: u64,
     pub(crate) cr3: u64,
     pub(crate) cr4: u64,
-    pub(crate) cr8: u64,
     pub(crate) xcr0: u64,
     /// Page-directory-pointer-table entries of PAE paging (SDM Vol. 3A, 4.4.1).
     pub(crate) pdpte: [u64; 4],
@@ -125,6 +124,8 @@ pub(crate) struct Cpu {
     pub(crate) counted_ring0: bool,
     pub(crate) halted: bool,
     pub(crate) shadow: Shadow,
+    /// NMIs wait for the end of the handler of one.
+    pub(crate) nmi_blocked: bool,
     /// Debug exceptions of the instruction before, as bits of DR6.
     pub(crate) debug_pending: u64,
     /// The instruction in progress began with TF set.

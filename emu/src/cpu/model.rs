@@ -96,6 +96,7 @@ features! {
     MSR                0x1 Edx  5 V1 Instruction 0;
     PAE                0x1 Edx  6 V1 Mode        cr4::PAE;
     CX8                0x1 Edx  8 V1 Instruction 0;
+    APIC               0x1 Edx  9 V1 Fact        0;
     SEP                0x1 Edx 11 V1 Instruction 0;
     PGE                0x1 Edx 13 V1 Mode        cr4::PGE;
     CMOV               0x1 Edx 15 V1 Instruction 0;
@@ -114,14 +115,17 @@ features! {
     PCID               0x1 Ecx 17 V3 Mode        cr4::PCIDE;
     SSE4_1             0x1 Ecx 19 V2 Instruction 0;
     SSE4_2             0x1 Ecx 20 V2 Instruction 0;
+    X2APIC             0x1 Ecx 21 V2 Fact        0;
     MOVBE              0x1 Ecx 22 V3 Instruction 0;
     POPCNT             0x1 Ecx 23 V2 Instruction 0;
+    TSC_DEADLINE       0x1 Ecx 24 V2 Fact        0;
     AESNI              0x1 Ecx 25 V3 Instruction 0;
     XSAVE              0x1 Ecx 26 V3 Instruction cr4::OSXSAVE;
     AVX                0x1 Ecx 28 V3 Instruction 0;
     F16C               0x1 Ecx 29 V3 Instruction 0;
     RDRAND             0x1 Ecx 30 V3 Instruction 0;
     HYPERVISOR         0x1 Ecx 31 V1 Fact        0;
+    ARAT               0x6 Eax  2 V1 Fact        0;
     FSGSBASE           0x7 Ebx  0 V3 Instruction cr4::FSGSBASE;
     TSC_ADJUST         0x7 Ebx  1 V3 Fact        0;
     BMI1               0x7 Ebx  3 V3 Instruction 0;

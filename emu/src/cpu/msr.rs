@@ -2,11 +2,13 @@
 
 use super::Cpu;
 use super::fault::{Fault, Trap};
+use super::model::Feature;
 use super::regs::{FS, GS, cr0, efer};
 use crate::mem::is_canonical;
 
 const TSC: u32 = 0x10;
 const PLATFORM_ID: u32 = 0x17;
+const APIC_BASE: u32 = 0x1b;
 const TSC_ADJUST: u32 = 0x3b;
 const BIOS_SIGN_ID: u32 = 0x8b;
 const MTRRCAP: u32 = 0xfe;
@@ -16,6 +18,10 @@ const SYSENTER_EIP: u32 = 0x176;
 const MISC_ENABLE: u32 = 0x1a0;
 const DEBUGCTL: u32 = 0x1d9;
 const PAT: u32 = 0x277;
+/// The local APIC's registers in x2APIC mode.
+const X2APIC: u32 = 0x800;
+const X2APIC_LAST: u32 = 0x8ff;
+const TSC_DEADLINE: u32 = 0x6e0;
 const XSS: u32 = 0xda0;
 const EFER: u32 = 0xc000_0080;
 const STAR: u32 = 0xc000_0081;
@@ -57,6 +63,9 @@ impl Cpu {
         Ok(match number {
             TSC => self.tsc()?,
             TSC_ADJUST => msr.tsc_adjust,
+            APIC_BASE => self.bus.lapic.base(),
+            TSC_DEADLINE if self.features.has(Feature::TSC_DEADLINE) => self.bus.lapic.deadline(),
+            X2APIC..=X2APIC_LAST => self.read_x2apic(number - X2APIC)?,
             PLATFORM_ID | BIOS_SIGN_ID | MTRRCAP | XSS => 0,
             MISC_ENABLE => MISC_ENABLE_VALUE,
             DEBUGCTL => 0,
@@ -80,8 +89,19 @@ impl Cpu {
     /// WRMSR.
     pub(crate) fn write_msr(&mut self, number: u32, value: u64) -> Result<(), Trap> {
         match number {
-            TSC => self.msr.tsc_adjust = value.wrapping_sub(self.guest_time()?),
-            TSC_ADJUST => self.msr.tsc_adjust = value,
+            TSC => {
+                let now = self.guest_time()?;
+                self.adjust_tsc(value.wrapping_sub(now));
+            }
+            TSC_ADJUST => self.adjust_tsc(value),
+            APIC_BASE => {
+                let has_x2apic = self.features.has(Feature::X2APIC);
+                self.bus.lapic.set_base(value, has_x2apic).map_err(|_| Fault::GP0)?;
+            }
+            TSC_DEADLINE if self.features.has(Feature::TSC_DEADLINE) => {
+                self.bus.lapic.set_deadline(value, self.msr.tsc_adjust);
+            }
+            X2APIC..=X2APIC_LAST => self.write_x2apic(number - X2APIC, value)?,
             BIOS_SIGN_ID | MISC_ENABLE => {}
             // There are no supervisor state components.
             XSS if value == 0 => {}
@@ -103,6 +123,32 @@ impl Cpu {
             TSC_AUX => self.msr.tsc_aux = low32(value)?,
             _ => return self.write_pmu(number, value),
         }
+        Ok(())
+    }
+
+    fn adjust_tsc(&mut self, value: u64) {
+        self.msr.tsc_adjust = value;
+        self.bus.lapic.adjust_tsc(value);
+    }
+
+    /// Guest time, if register `number` of the local APIC looks at it. #GP if it is no MSR now.
+    fn x2apic_time(&mut self, number: u32) -> Result<u64, Trap> {
+        match self.bus.lapic.is_x2apic() {
+            false => Err(Fault::GP0.into()),
+            true if self.bus.lapic.is_timed(number) => self.guest_time(),
+            true => Ok(0),
+        }
+    }
+
+    fn read_x2apic(&mut self, number: u32) -> Result<u64, Trap> {
+        let now = self.x2apic_time(number)?;
+        Ok(self.bus.lapic.read_msr(number, now).map_err(|_| Fault::GP0)?)
+    }
+
+    fn write_x2apic(&mut self, number: u32, value: u64) -> Result<(), Trap> {
+        let now = self.x2apic_time(number)?;
+        let ended = self.bus.lapic.write_msr(number, value, now).map_err(|_| Fault::GP0)?;
+        self.bus.end_of_interrupt(ended);
         Ok(())
     }
 

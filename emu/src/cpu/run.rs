@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::fault::{Fault, Trap};
+use super::fault::{Fault, Trap, vector};
 use super::flags::{self, Lazy};
 use super::mode::Mode;
 use super::model::FeatureSet;
@@ -46,7 +46,6 @@ impl Cpu {
             cr2: 0,
             cr3: 0,
             cr4: 0,
-            cr8: 0,
             xcr0: 0,
             pdpte: [0; 4],
             dr: [0; 8],
@@ -56,6 +55,7 @@ impl Cpu {
             counted_ring0: true,
             halted: false,
             shadow: Shadow::None,
+            nmi_blocked: false,
             debug_pending: 0,
             stepping: false,
             exit: Exit::None,
@@ -170,11 +170,23 @@ impl Cpu {
         }
     }
 
-    /// Takes the interrupt that the controller offers.
-    pub(crate) fn take_interrupt(&mut self) {
+    /// The interrupt that is to be taken now, acknowledged.
+    pub(crate) fn due_interrupt(&mut self) -> Option<u8> {
+        if self.shadow != Shadow::None {
+            return None;
+        }
+        if self.bus.lapic.nmi() && !self.nmi_blocked {
+            self.bus.lapic.acknowledge_nmi();
+            self.nmi_blocked = true;
+            return Some(vector::NMI);
+        }
+        let due = self.rflags & flags::IF != 0 && self.bus.interrupt_pending();
+        due.then(|| self.bus.acknowledge())
+    }
+
+    /// Takes an interrupt.
+    pub(crate) fn take_interrupt(&mut self, vector: u8) {
         let at = self.position();
-        let vector = self.bus.pic.acknowledge();
-        self.bus.update_lines();
         if let Some(mut door) = self.door {
             // SAFETY: set by `Machine::run` for as long as it runs.
             if unsafe { door.as_mut() }.interrupt(at, vector).is_break() {
@@ -252,7 +264,6 @@ impl Cpu {
             cr2: self.cr2,
             cr3: self.cr3,
             cr4: self.cr4,
-            cr8: self.cr8,
             xcr0: self.xcr0,
             pdpte: self.pdpte,
             dr: self.dr,
@@ -264,6 +275,7 @@ impl Cpu {
             pmu: self.pmu,
             halted: self.halted,
             shadow: self.shadow,
+            nmi_blocked: self.nmi_blocked,
             debug_pending: self.debug_pending,
         }
     }
@@ -275,7 +287,7 @@ impl Cpu {
         self.seg = state.seg;
         (self.ldtr, self.tr) = (state.ldtr, state.tr);
         (self.gdtr, self.idtr) = (state.gdtr, state.idtr);
-        (self.cr0, self.cr2, self.cr3, self.cr4, self.cr8) = (state.cr0, state.cr2, state.cr3, state.cr4, state.cr8);
+        (self.cr0, self.cr2, self.cr3, self.cr4) = (state.cr0, state.cr2, state.cr3, state.cr4);
         self.xcr0 = state.xcr0;
         self.pdpte = state.pdpte;
         self.dr = state.dr;
@@ -285,6 +297,7 @@ impl Cpu {
         self.fpu = state.fpu;
         self.pmu = state.pmu;
         (self.halted, self.shadow, self.debug_pending) = (state.halted, state.shadow, state.debug_pending);
+        self.nmi_blocked = state.nmi_blocked;
         // IA-32e mode has no virtual-8086 mode, and real mode is not one.
         let v86 = self.cr0 & cr0::PE != 0 && !self.is_ia32e();
         self.set_rflags_all(if v86 { state.rflags } else { state.rflags & !flags::VM });

@@ -4,11 +4,15 @@
 //! about it. Guest time (nanoseconds since the machine was created) is passed in and never runs backwards.
 //! docs/deviations.md lists where they differ from the data sheets.
 
+pub mod ioapic;
+pub mod lapic;
 pub mod pic;
 pub mod pit;
 pub mod rtc;
 pub mod uart;
 
+pub use ioapic::Ioapic;
+pub use lapic::Lapic;
 pub use pic::Pic;
 pub use pit::Pit;
 pub use rtc::Rtc;

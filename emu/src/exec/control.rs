@@ -62,7 +62,7 @@ fn mov_from_control(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
         2 => cpu.cr2,
         3 => cpu.cr3,
         4 => cpu.cr4,
-        8 => cpu.cr8,
+        8 => u64::from(cpu.bus.lapic.tpr() >> 4),
         _ => return Err(Fault::UD.into()),
     };
     cpu.set_register(op.dst, cpu.word_bytes(), value);
@@ -82,7 +82,7 @@ fn mov_to_control(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
         4 => write_cr4(cpu, value),
         8 if value > 15 => GP,
         8 => {
-            cpu.cr8 = value;
+            cpu.bus.lapic.set_tpr((value as u8) << 4);
             Ok(())
         }
         _ => Err(Fault::UD.into()),
