@@ -1,12 +1,16 @@
 //! Where the chips are: ports, interrupt lines, and what leaves through the door.
 
+mod pci;
+
 use crate::ClockMode;
 use crate::cpu::Cpu;
 use crate::cpu::fault::Trap;
-use crate::dev::{Pic, Pit, Rtc, Uart};
+use crate::dev::virtio::Console;
+use crate::dev::{Pci, Pic, Pit, Rtc, Uart};
 use crate::event::{Output, Power, Query};
 use crate::position::Position;
 use crate::state::ClockState;
+use pci::is_pci_port;
 
 /// COM1.
 const UART: u16 = 0x3f8;
@@ -23,6 +27,9 @@ pub(crate) struct Bus {
     pub(crate) pic: Pic,
     pub(crate) pit: Pit,
     pub(crate) rtc: Rtc,
+    pub(crate) pci: Pci,
+    /// `pci.is_due()`: devices have work for the run loop.
+    pub(crate) work_is_due: bool,
     pub(crate) mode: ClockMode,
     pub(crate) clock: ClockState,
     pub(crate) outputs: u64,
@@ -51,6 +58,22 @@ impl Bus {
         self.pic.set_line(IRQ_RTC, self.rtc.irq());
     }
 
+    /// Console bytes that wait for the guest to read them.
+    pub(crate) fn console_backlog(&self) -> usize {
+        self.pci.console().map_or(self.uart.backlog(), Console::backlog)
+    }
+
+    /// Bytes typed at the console, wherever that is.
+    pub(crate) fn console_receive(&mut self, bytes: &[u8]) {
+        if self.pci.console().is_some() {
+            self.pci.receive(bytes);
+            self.update_functions();
+        } else {
+            self.uart.receive(bytes);
+            self.update_lines();
+        }
+    }
+
     /// Guest time of the next event that a chip brings about by itself.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         [self.pit.next_deadline(), self.rtc.next_deadline()].into_iter().flatten().min()
@@ -62,12 +85,23 @@ impl Bus {
     }
 
     /// Reads device memory within a page at guest time `now`. Nothing there: all ones.
-    pub(crate) fn mmio_read(&mut self, _phys: u64, out: &mut [u8], _now: u64) {
-        out.fill(0xff);
+    pub(crate) fn mmio_read(&mut self, phys: u64, out: &mut [u8], _now: u64) {
+        if self.pci.read(phys, out) {
+            self.update_functions();
+        } else {
+            out.fill(0xff);
+        }
     }
 
-    /// Writes device memory within a page at guest time `now`.
-    pub(crate) fn mmio_write(&mut self, _phys: u64, _data: &[u8], _now: u64) {}
+    /// Writes device memory within a page at guest time `now`. What comes back is a byte for the console.
+    pub(crate) fn mmio_write(&mut self, phys: u64, data: &[u8], _now: u64) -> Option<u8> {
+        let byte = self.pci.write(phys, data);
+        self.update_functions();
+        byte
+    }
+
+    /// A device writes `data` to `address` to interrupt the CPU. There is no local APIC to hear it.
+    fn message(&mut self, _address: u64, _data: u32) {}
 }
 
 /// Whether a port's chip looks at the time.
@@ -112,6 +146,13 @@ impl Cpu {
         }
     }
 
+    /// Sends a byte to the console.
+    pub(crate) fn print_byte(&mut self, byte: u8) {
+        let offset = self.bus.console_bytes;
+        self.bus.console_bytes += 1;
+        self.emit(Output::Console { offset, byte });
+    }
+
     /// The machine stops for good.
     pub(crate) fn power(&mut self, power: Power) {
         if self.bus.power.is_none() {
@@ -125,6 +166,9 @@ impl Cpu {
         let ports = (0..u16::from(size)).map(|i| port.wrapping_add(i));
         let now = if ports.clone().any(is_timed) { self.guest_time()? } else { 0 };
         self.watch_port(port, size);
+        if is_pci_port(port, size) {
+            return Ok(self.bus.pci_port_read(port, size));
+        }
         let mut value = 0;
         for (i, port) in ports.enumerate() {
             value |= u32::from(self.port_read_byte(port, now)) << (8 * i);
@@ -149,6 +193,12 @@ impl Cpu {
         let ports = (0..u16::from(size)).map(|i| port.wrapping_add(i));
         let now = if ports.clone().any(is_timed) { self.guest_time()? } else { 0 };
         self.watch_port(port, size);
+        if is_pci_port(port, size) {
+            if let Some(byte) = self.bus.pci_port_write(port, size, value) {
+                self.print_byte(byte);
+            }
+            return Ok(());
+        }
         for (byte, port) in value.to_le_bytes().into_iter().zip(ports) {
             self.port_write_byte(port, byte, now);
         }
@@ -163,10 +213,9 @@ impl Cpu {
             0x40..=0x43 | 0x61 => bus.pit.write(port, value, now),
             0x70 | 0x71 => bus.rtc.write(port, value, now),
             UART..=0x3ff => {
-                if let Some(byte) = bus.uart.write((port - UART) as u8, value) {
-                    let offset = bus.console_bytes;
-                    bus.console_bytes += 1;
-                    self.emit(Output::Console { offset, byte });
+                let byte = bus.uart.write((port - UART) as u8, value);
+                if let Some(byte) = byte.filter(|_| bus.pci.console().is_none()) {
+                    self.print_byte(byte);
                 }
             }
             EXIT => self.power(Power::Off { code: value }),

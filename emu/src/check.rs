@@ -46,6 +46,7 @@ impl MachineState {
         self.pic.check()?;
         self.pit.check()?;
         self.rtc.check()?;
+        self.pci.check(&config.devices)?;
         self.cpu.check(FeatureSet::of(config.cpu))
     }
 }

@@ -4,11 +4,14 @@
 //! about it. Guest time (nanoseconds since the machine was created) is passed in and never runs backwards.
 //! docs/deviations.md lists where they differ from the data sheets.
 
+pub mod pci;
 pub mod pic;
 pub mod pit;
 pub mod rtc;
 pub mod uart;
+pub mod virtio;
 
+pub use pci::Pci;
 pub use pic::Pic;
 pub use pit::Pit;
 pub use rtc::Rtc;
