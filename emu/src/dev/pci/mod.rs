@@ -132,11 +132,6 @@ impl Pci {
         self.functions.iter_mut().find(|function| function.is_due()).map_or(Ok(()), |function| function.work(outside))
     }
 
-    /// Whether the machine has functions besides the bridge.
-    pub(crate) fn is_populated(&self) -> bool {
-        !self.functions.is_empty()
-    }
-
     /// The console, if it is here.
     pub(crate) fn console(&self) -> Option<&Console> {
         self.functions.iter().find_map(|function| match function.model() {
