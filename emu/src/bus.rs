@@ -1,13 +1,17 @@
 //! Where the chips are: ports, interrupt lines, and what leaves through the door.
 
+mod pci;
+
 use crate::ClockMode;
 use crate::cpu::Cpu;
 use crate::cpu::fault::Trap;
 use crate::dev::lapic::{self, Message};
-use crate::dev::{Ioapic, Lapic, Pic, Pit, Rtc, Uart, ioapic};
+use crate::dev::virtio::Console;
+use crate::dev::{Ioapic, Lapic, Pci, Pic, Pit, Rtc, Uart, ioapic};
 use crate::event::{Output, Power, Query};
 use crate::position::Position;
 use crate::state::ClockState;
+use pci::is_pci_port;
 
 /// COM1.
 const UART: u16 = 0x3f8;
@@ -29,6 +33,9 @@ pub(crate) struct Bus {
     pub(crate) ioapic: Ioapic,
     pub(crate) pit: Pit,
     pub(crate) rtc: Rtc,
+    pub(crate) pci: Pci,
+    /// `pci.is_due()`: devices have work for the run loop.
+    pub(crate) work_is_due: bool,
     pub(crate) mode: ClockMode,
     pub(crate) clock: ClockState,
     pub(crate) outputs: u64,
@@ -56,6 +63,11 @@ impl Bus {
         }
         self.set_irq(IRQ_UART, self.uart.irq());
         self.set_irq(IRQ_RTC, self.rtc.irq());
+        self.deliver_pins();
+    }
+
+    /// Carries what the pins of the I/O APIC ask for to the local APIC.
+    fn deliver_pins(&mut self) {
         let lapic = &mut self.lapic;
         self.ioapic.deliver(|message| lapic.receive(message));
     }
@@ -67,8 +79,7 @@ impl Bus {
     }
 
     /// A device writes `data` to `address` as a message-signalled interrupt.
-    #[allow(dead_code, reason = "for devices on PCI")]
-    pub(crate) fn message(&mut self, address: u64, data: u32) {
+    fn message(&mut self, address: u64, data: u32) {
         if let Some(message) = Message::from_write(address, data) {
             self.lapic.receive(&message);
         }
@@ -98,6 +109,22 @@ impl Bus {
         self.update_lines();
     }
 
+    /// Console bytes that wait for the guest to read them.
+    pub(crate) fn console_backlog(&self) -> usize {
+        self.pci.console().map_or(self.uart.backlog(), Console::backlog)
+    }
+
+    /// Bytes typed at the console, wherever that is.
+    pub(crate) fn console_receive(&mut self, bytes: &[u8]) {
+        if self.pci.console().is_some() {
+            self.pci.receive(bytes);
+            self.update_functions();
+        } else {
+            self.uart.receive(bytes);
+            self.update_lines();
+        }
+    }
+
     /// Guest time of the next event that a chip brings about by itself.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         [self.pit.next_deadline(), self.rtc.next_deadline(), self.lapic.next_deadline()].into_iter().flatten().min()
@@ -119,21 +146,32 @@ impl Bus {
             read_words(phys, out, |at| if at & 0xc == 0 { self.lapic.read(lapic_register(at), now) } else { 0 });
         } else if phys & !PAGE_MASK == ioapic::ADDRESS {
             read_words(phys, out, |at| self.ioapic.read(at & PAGE_MASK));
+        } else if self.pci.read(phys, out) {
+            self.update_functions();
         } else {
             out.fill(0xff);
         }
     }
 
-    /// Writes device memory within a page at guest time `now`. The registers here take four aligned bytes, nothing else.
-    pub(crate) fn mmio_write(&mut self, phys: u64, data: &[u8], now: u64) {
-        let Ok(word) = data.try_into().map(u32::from_le_bytes) else { return };
-        if self.is_lapic(phys) && phys & 0xf == 0 {
-            let ended = self.lapic.write(lapic_register(phys), word, now);
-            self.end_of_interrupt(ended);
+    /// Writes device memory within a page at guest time `now`. What comes back is a byte for the console. The registers of the
+    /// interrupt controllers take four aligned bytes, nothing else.
+    pub(crate) fn mmio_write(&mut self, phys: u64, data: &[u8], now: u64) -> Option<u8> {
+        let word = data.try_into().map(u32::from_le_bytes).ok();
+        if self.is_lapic(phys) {
+            let register = word.filter(|_| phys & 0xf == 0);
+            let ended = register.map(|word| self.lapic.write(lapic_register(phys), word, now));
+            self.end_of_interrupt(ended.flatten());
         } else if phys & !PAGE_MASK == ioapic::ADDRESS {
-            self.ioapic.write(phys & PAGE_MASK, word);
+            if let Some(word) = word {
+                self.ioapic.write(phys & PAGE_MASK, word);
+            }
             self.update_lines();
+        } else {
+            let byte = self.pci.write(phys, data);
+            self.update_functions();
+            return byte;
         }
+        None
     }
 }
 
@@ -195,6 +233,13 @@ impl Cpu {
         }
     }
 
+    /// Sends a byte to the console.
+    pub(crate) fn print_byte(&mut self, byte: u8) {
+        let offset = self.bus.console_bytes;
+        self.bus.console_bytes += 1;
+        self.emit(Output::Console { offset, byte });
+    }
+
     /// The machine stops for good.
     pub(crate) fn power(&mut self, power: Power) {
         if self.bus.power.is_none() {
@@ -208,6 +253,9 @@ impl Cpu {
         let ports = (0..u16::from(size)).map(|i| port.wrapping_add(i));
         let now = if ports.clone().any(is_timed) { self.guest_time()? } else { 0 };
         self.watch_port(port, size);
+        if is_pci_port(port, size) {
+            return Ok(self.bus.pci_port_read(port, size));
+        }
         let mut value = 0;
         for (i, port) in ports.enumerate() {
             value |= u32::from(self.port_read_byte(port, now)) << (8 * i);
@@ -232,6 +280,12 @@ impl Cpu {
         let ports = (0..u16::from(size)).map(|i| port.wrapping_add(i));
         let now = if ports.clone().any(is_timed) { self.guest_time()? } else { 0 };
         self.watch_port(port, size);
+        if is_pci_port(port, size) {
+            if let Some(byte) = self.bus.pci_port_write(port, size, value) {
+                self.print_byte(byte);
+            }
+            return Ok(());
+        }
         for (byte, port) in value.to_le_bytes().into_iter().zip(ports) {
             self.port_write_byte(port, byte, now);
         }
@@ -246,10 +300,9 @@ impl Cpu {
             0x40..=0x43 | 0x61 => bus.pit.write(port, value, now),
             0x70 | 0x71 => bus.rtc.write(port, value, now),
             UART..=0x3ff => {
-                if let Some(byte) = bus.uart.write((port - UART) as u8, value) {
-                    let offset = bus.console_bytes;
-                    bus.console_bytes += 1;
-                    self.emit(Output::Console { offset, byte });
+                let byte = bus.uart.write((port - UART) as u8, value);
+                if let Some(byte) = byte.filter(|_| bus.pci.console().is_none()) {
+                    self.print_byte(byte);
                 }
             }
             EXIT => self.power(Power::Off { code: value }),

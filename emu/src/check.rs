@@ -48,6 +48,7 @@ impl MachineState {
         self.ioapic.check()?;
         self.pit.check()?;
         self.rtc.check()?;
+        self.pci.check(&config.devices)?;
         self.cpu.check(FeatureSet::of(config.cpu))
     }
 }

@@ -11,8 +11,11 @@ use crate::cpu::fault::Trap;
 use crate::cpu::flags;
 use crate::cpu::model::FeatureSet;
 use crate::cpu::{Cpu, Exit};
+use crate::dev::pci::LINES as PCI_LINES;
+use crate::dev::pic::ELCR_SLAVE;
 use crate::dev::uart::BACKLOG_MAX;
-use crate::dev::{Ioapic, Lapic, Pic, Pit, Rtc, Uart};
+use crate::dev::virtio::Starved;
+use crate::dev::{Ioapic, Lapic, Pci, Pic, Pit, Rtc, Uart};
 use crate::event::{Control, Door, Input, Power, Stop, Until};
 use crate::mem::{DirtySet, PAGE_BITS, PAGE_BYTES};
 use crate::op::NEVER;
@@ -47,13 +50,18 @@ impl Machine {
         if !bounds.contains(&bytes) || !bytes.is_multiple_of(PAGE_BYTES as u64) {
             return Err(MachineError::MemorySize(bytes));
         }
+        let mut pic = Pic::new();
+        // As firmware leaves it: the lines of PCI are level-triggered.
+        pic.write(ELCR_SLAVE, PCI_LINES.iter().fold(0, |levels, irq| levels | 1 << (irq - 8)));
         let bus = Bus {
             uart: Uart::new(),
-            pic: Pic::new(),
+            pic,
             lapic: Lapic::new(),
             ioapic: Ioapic::new(),
             pit: Pit::new(),
             rtc: Rtc::new(config.epoch_s),
+            pci: Pci::new(&config.devices),
+            work_is_due: false,
             mode: config.clock,
             clock: ClockState::new(),
             outputs: 0,
@@ -148,7 +156,7 @@ impl Machine {
     /// Console bytes that wait for the guest to read them.
     #[must_use]
     pub fn console_backlog(&self) -> usize {
-        self.cpu.bus.uart.backlog()
+        self.cpu.bus.console_backlog()
     }
 
     /// Number of the last console input taken from `client`.
@@ -183,18 +191,20 @@ impl Machine {
             }
             Input::Console { client, seq, bytes } => {
                 let last = cpu.clients.get(client).map_or(0, |client| client.seq);
-                let room = BACKLOG_MAX.saturating_sub(cpu.bus.uart.backlog());
+                let room = BACKLOG_MAX.saturating_sub(cpu.bus.console_backlog());
                 if last.checked_add(1) == Some(*seq) && bytes.len() <= room {
                     note_client(&mut cpu.clients, *client, *seq);
-                    cpu.bus.uart.receive(bytes);
-                    cpu.bus.update_lines();
+                    cpu.bus.console_receive(bytes);
                 }
+            }
+            Input::ConsoleSize { columns, rows } => {
+                cpu.bus.pci.resize_console(*columns, *rows);
+                cpu.bus.update_functions();
             }
             Input::Control(Control::PowerOff) => cpu.switch_off = true,
             // For devices that this machine does not have.
             Input::Control(Control::PowerButton | Control::CtrlAltDel)
             | Input::Frame { .. }
-            | Input::ConsoleSize { .. }
             | Input::Flushed { .. } => {}
         }
     }
@@ -247,6 +257,13 @@ impl Machine {
         if cpu.debug_trap_is_due() {
             cpu.debug_trap();
             return ControlFlow::Continue(());
+        }
+        // Before interrupts: one is enough for all that a doorbell has set off.
+        if cpu.bus.work_is_due {
+            return match cpu.device_work() {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(Starved) => ControlFlow::Break(Stop::Starved),
+            };
         }
         if let Some(vector) = cpu.due_interrupt() {
             cpu.take_interrupt(vector);
@@ -420,6 +437,7 @@ impl Machine {
             ioapic: cpu.bus.ioapic.clone(),
             pit: cpu.bus.pit.clone(),
             rtc: cpu.bus.rtc.clone(),
+            pci: cpu.bus.pci.clone(),
         }
     }
 
@@ -447,6 +465,8 @@ impl Machine {
             ioapic: state.ioapic.clone(),
             pit: state.pit.clone(),
             rtc: state.rtc.clone(),
+            pci: state.pci.clone(),
+            work_is_due: state.pci.is_due(),
             mode: self.config.clock,
             clock: state.clock,
             outputs: state.outputs,

@@ -6,13 +6,16 @@
 
 pub mod ioapic;
 pub mod lapic;
+pub mod pci;
 pub mod pic;
 pub mod pit;
 pub mod rtc;
 pub mod uart;
+pub mod virtio;
 
 pub use ioapic::Ioapic;
 pub use lapic::Lapic;
+pub use pci::Pci;
 pub use pic::Pic;
 pub use pit::Pit;
 pub use rtc::Rtc;

@@ -17,6 +17,9 @@ const ICW4_SPECIAL_FULLY_NESTED: u8 = 0x10;
 const OCW3: u8 = 0x08;
 const OCW3_POLL: u8 = 0x04;
 
+/// Port of the edge/level control register of IRQ 8 to 15.
+pub(crate) const ELCR_SLAVE: u16 = 0x4d1;
+
 /// IRQs 0, 1, 2 and 8, 13 are edge-triggered whatever the guest writes.
 const ELCR_WRITABLE: [u8; 2] = [0xf8, 0xde];
 

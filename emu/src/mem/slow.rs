@@ -250,7 +250,9 @@ impl Cpu {
         }
         if !self.mem.is_ram(phys, data.len() as u64) {
             self.refetch = true;
-            self.bus.mmio_write(phys, data, self.mmio_ns);
+            if let Some(byte) = self.bus.mmio_write(phys, data, self.mmio_ns) {
+                self.print_byte(byte);
+            }
             return;
         }
         let unmaps = self.unmaps(phys, data.len());
