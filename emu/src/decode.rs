@@ -65,6 +65,7 @@ macro_rules! operations {
 operations! {
     // Data transfer.
     Mov: Mov; Movzx: Movzx; Movsx: Movsx Movsxd; Lea: Lea; Xchg: Xchg; Bswap: Bswap; Xlat: Xlatb;
+    Movdiri: Movdiri;
     Cmovcc: Cmovo Cmovno Cmovb Cmovae Cmove Cmovne Cmovbe Cmova Cmovs Cmovns Cmovp Cmovnp Cmovl Cmovge Cmovle Cmovg;
     Setcc: Seto Setno Setb Setae Sete Setne Setbe Seta Sets Setns Setp Setnp Setl Setge Setle Setg;
     Widen: Cbw Cwde Cdqe; WidenPair: Cwd Cdq Cqo;

@@ -146,6 +146,7 @@ features! {
     VAES               0x7 Ecx  9 V3 Instruction 0;
     VPCLMULQDQ         0x7 Ecx 10 V3 Instruction 0;
     RDPID              0x7 Ecx 22 V3 Instruction 0;
+    MOVDIRI            0x7 Ecx 27 V3 Instruction 0;
     SERIALIZE          0x7 Edx 14 V3 Instruction 0;
     XSAVEOPT           0xd Eax  0 V3 Instruction 0;
     XSAVEC             0xd Eax  1 V3 Instruction 0;

@@ -45,6 +45,7 @@ pub(super) fn needs(i: &Instruction) -> Option<FeatureSet> {
             C::LZCNT => F::LZCNT,
             C::MMX => F::MMX,
             C::MOVBE => F::MOVBE,
+            C::MOVDIRI => F::MOVDIRI,
             C::MSR => F::MSR,
             C::PCLMULQDQ => F::PCLMULQDQ,
             C::POPCNT => F::POPCNT,

@@ -71,7 +71,7 @@ fn bind_known(i: &Insn, b: &mut Builder) -> Bound {
         O::Xadd => arith::xadd(i, b),
         O::Cmpxchg => arith::cmpxchg(i, b),
         O::Cmpxchg8b => system::cmpxchg8b(i, b),
-        O::Mov => mov::mov(i, b),
+        O::Mov | O::Movdiri => mov::mov(i, b),
         O::Movzx => mov::extend::<false>(i, b),
         O::Movsx => mov::extend::<true>(i, b),
         O::Lea => mov::lea(i, b),

@@ -1,4 +1,4 @@
-//! MOV MOVZX MOVSX LEA XCHG BSWAP XLAT CMOVcc SETcc, widening, and the flag instructions.
+//! MOV MOVDIRI MOVZX MOVSX LEA XCHG BSWAP XLAT CMOVcc SETcc, widening, and the flag instructions.
 
 use super::operand::{Form, ea, flags, form, operands, place, push_offset, read, test};
 use super::{Bound, Unsupported, system};
@@ -17,7 +17,8 @@ pub(crate) unsafe fn nop(cpu: *mut Cpu, op: *const Op, budget: i64) -> i64 {
     unsafe { next!(cpu, op, budget) }
 }
 
-/// MOV between general registers, memory and immediates; the others are system instructions.
+/// MOV between general registers, memory and immediates; the others are system instructions. MOVDIRI (SDM Vol. 2B) is the
+/// store of a register: there is no cache that it could leave out.
 pub(crate) fn mov(i: &Insn, b: &mut Builder) -> Bound {
     let Ok(form) = form(i) else { return system::bind(i, b) };
     let how = if matches!(form, Form::MR | Form::MI) { access::WRITE } else { access::READ };

@@ -53,7 +53,7 @@ pub const FAMILIES: &[(&str, &[Mnemonic])] = &[
     ("cache", &[Clflush, Clflushopt, Prefetchw, Prefetchnta, Prefetcht0, Prefetcht1, Prefetcht2]),
     ("setcc", &[Seta, Setae, Setb, Setbe, Sete, Setg, Setge, Setl, Setle, Setne, Setno, Setnp, Setns, Seto, Setp, Sets]),
     ("cmov", &[Cmova, Cmovae, Cmovb, Cmovbe, Cmove, Cmovg, Cmovge, Cmovl, Cmovle, Cmovne, Cmovno, Cmovnp, Cmovns, Cmovo, Cmovp, Cmovs]),
-    ("mov", &[Mov, Movzx, Movsx, Movsxd, Xchg, Lea, Xlatb, Cbw, Cwde, Cdqe, Cwd, Cdq, Cqo, Nop]),
+    ("mov", &[Mov, Movzx, Movsx, Movsxd, Xchg, Lea, Xlatb, Cbw, Cwde, Cdqe, Cwd, Cdq, Cqo, Nop, Movdiri]),
     ("atomic", &[Xadd, Cmpxchg, Cmpxchg8b, Cmpxchg16b]),
     ("stack", &[Push, Pop, Pushf, Pushfq, Popf, Popfq, Enter, Leave]),
     ("branch", &[Call, Ret, Jmp, Ja, Jae, Jb, Jbe, Je, Jg, Jge, Jl, Jle, Jne, Jno, Jnp, Jns, Jo, Jp, Js, Jcxz, Jecxz, Jrcxz, Loop, Loope, Loopne]),
