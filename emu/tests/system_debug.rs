@@ -204,6 +204,38 @@ fn a_rep_traps_after_the_iteration() {
 }
 
 #[test]
+fn a_gather_traps_before_it_faults() {
+    // vpgatherdd xmm0, [rdi + xmm1*4], xmm2: two elements of what is there, one of what is not.
+    let make = |prepare: fn(&mut CpuState)| {
+        move || {
+            let mut guest = guest(&[0xc4, 0xe2, 0x69, 0x90, 0x04, 0x8f]);
+            guest.gate(PF, 0);
+            let cpu = &mut guest.state.cpu;
+            (cpu.gpr[7], cpu.cr4, cpu.xcr0) = (DATA, cpu.cr4 | 1 << 9 | 1 << 18, 7);
+            cpu.xmm[1] = [1 << 32, (WINDOW - DATA) / 4 | 2 << 32];
+            cpu.xmm[2] = [u64::MAX; 2];
+            prepare(cpu);
+            guest.words(DATA, &[0x22 << 32 | 0x11]);
+            guest
+        }
+    };
+    let end = |prepare| {
+        let mut guest = make(prepare)();
+        guest.run();
+        let cpu = guest.machine.state().cpu;
+        assert_eq!((cpu.rip, cpu.cr2), (HANDLER + 1, WINDOW), "the fault comes in the end");
+        assert_eq!((cpu.xmm[0], cpu.xmm[2]), ([0x22 << 32 | 0x11, 0], [0, u64::MAX]));
+        notes(make(prepare))
+    };
+    assert_eq!(end(|_| {}), []);
+    assert_eq!(end(|cpu| cpu.rflags |= TF), [(0, true, BS)]);
+    assert_eq!(end(|cpu| (cpu.dr[0], cpu.dr[7]) = (DATA + 4, dr7(0, ACCESS, 4))), [(0, true, 1)]);
+    // What faults has not been seen, nor has what is behind it.
+    assert_eq!(end(|cpu| (cpu.dr[0], cpu.dr[7]) = (WINDOW, dr7(0, ACCESS, 4))), []);
+    assert_eq!(end(|cpu| (cpu.dr[0], cpu.dr[7]) = (DATA + 8, dr7(0, ACCESS, 4))), []);
+}
+
+#[test]
 fn ports_are_watched_with_cr4_de() {
     for (code, length) in [(&[0xe6, 0x80][..], 2), (&[0xe4, 0x80], 2), (&[0x66, 0xe5, 0x7f], 3), (&[0x6e], 1)] {
         for de in [DE, 0] {

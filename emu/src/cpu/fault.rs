@@ -16,7 +16,8 @@ pub(crate) enum Trap {
     Fault(Fault),
     /// A query has no answer yet.
     Starved,
-    /// A REP instruction has used up its iterations; what it did is committed.
+    /// A REP instruction has used up its iterations, or a gather has a debug trap to show before it goes on; what it did
+    /// is committed.
     Rep,
 }
 

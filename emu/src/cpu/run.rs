@@ -153,7 +153,7 @@ impl Cpu {
                 self.fault(fault);
                 self.steps += 1;
             }
-            // The string instruction stays where it is.
+            // The instruction stays where it is.
             Exit::Trap(Trap::Rep) => {
                 // Breakpoints on it have had their turn, and an interrupt comes in the middle of it.
                 self.rflags |= flags::RF;

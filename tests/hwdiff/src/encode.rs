@@ -121,7 +121,7 @@ pub(crate) fn place(instruction: &Instruction, rng: &mut Rng) -> Option<(u64, Ve
     Some((at, bytes))
 }
 
-fn encode(instruction: &Instruction, at: u64) -> Option<Vec<u8>> {
+pub(crate) fn encode(instruction: &Instruction, at: u64) -> Option<Vec<u8>> {
     let mut encoder = Encoder::new(64);
     encoder.encode(instruction, at).ok()?;
     Some(encoder.take_buffer())

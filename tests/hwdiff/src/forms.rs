@@ -29,6 +29,14 @@ pub struct Form {
     pub prefix: Prefix,
 }
 
+impl Form {
+    /// Its memory operand has a vector of indices.
+    #[must_use]
+    pub fn is_gather(&self) -> bool {
+        self.code.op_code().op_kinds().iter().any(is_vsib)
+    }
+}
+
 impl std::fmt::Display for Form {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let place = if self.memory { " (memory)" } else { "" };

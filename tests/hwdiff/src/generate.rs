@@ -1,10 +1,11 @@
 //! From a form to a case: an instruction with operands, and a state in which it does something interesting.
 
-use iced_x86::{Instruction, Mnemonic, OpCodeOperandKind as Kind, OpKind, Register};
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use crate::case::{Case, Cpu, DF, FIXED, Patch, STATUS, X87, XsaveArea};
 use crate::encode;
 use crate::forms::Form;
+use crate::gather::Gather;
 use crate::layout::{CODE, DATA, DATA_LEN, PAGE, START};
 use crate::rng::Rng;
 
@@ -41,7 +42,7 @@ pub fn case(form: Form, rng: &mut Rng) -> (Case, Instruction) {
 
 /// A case in the making.
 pub(crate) struct Draft<'r> {
-    form: Form,
+    pub(crate) form: Form,
     pub(crate) instruction: Instruction,
     pub(crate) cpu: Cpu,
     pub(crate) memory: Vec<Patch>,
@@ -339,8 +340,8 @@ impl Draft<'_> {
             // What becomes of other instruction pointers depends on the width of linear addresses.
             self.patch(target.wrapping_add(13), &[0; 3]);
         }
-        if self.form.code.op_code().op_kinds().iter().any(crate::forms::is_vsib) {
-            self.gathered();
+        if let Some(gather) = Gather::of(self.form, &self.instruction) {
+            self.gathered(gather);
         } else if self.instruction.memory_index() == Register::AL {
             self.cpu.gpr[RBX] = target.wrapping_sub(self.cpu.gpr[RAX] & 0xff);
         } else if self.instruction.code().op_code().op_kinds().contains(&iced_x86::OpCodeOperandKind::mem_offs) {
@@ -404,43 +405,6 @@ impl Draft<'_> {
         }
         self.patch(at.wrapping_add(512), &header.map(u64::to_le_bytes).concat());
         at
-    }
-
-    /// A base and a vector of indices that mostly lead into the window; mostly another register than the two others.
-    fn gathered(&mut self) {
-        let kinds = self.form.code.op_code().op_kinds();
-        let wide = kinds.iter().any(|kind| matches!(kind, Kind::mem_vsib32y | Kind::mem_vsib64y));
-        let long = kinds.iter().any(|kind| matches!(kind, Kind::mem_vsib64x | Kind::mem_vsib64y));
-        let first = if wide { Register::YMM0 } else { Register::XMM0 };
-        let mut number = usize::try_from(self.rng.below(16)).unwrap_or(0);
-        let taken = [self.instruction.op0_register().number(), self.instruction.op2_register().number()];
-        while taken.contains(&number) && !self.rng.one_in(16) {
-            number = usize::try_from(self.rng.below(16)).unwrap_or(0);
-        }
-        let (scale, base) = (self.rng.pick(&[1u64, 2, 4, 8]), self.rng.below(16));
-        let mut part = || {
-            let mut at = || match self.rng.below(24) {
-                0 => self.rng.draw(),
-                1 => self.rng.below(2 * DATA_LEN).wrapping_sub(DATA_LEN),
-                _ => self.rng.below(DATA_LEN - 64),
-            };
-            let words: [u64; 4] = std::array::from_fn(|_| (at() as i64 / scale as i64) as u64);
-            match long {
-                true => u128::from(words[0]) | u128::from(words[1]) << 64,
-                false => words.iter().rev().fold(0, |all, word| all << 32 | u128::from(word & 0xffff_ffff)),
-            }
-        };
-        (self.cpu.xmm[number], self.cpu.ymm_high[number]) = (part(), part());
-        let base = usize::try_from(base).unwrap_or(0);
-        let displacement = self.rng.below(256).wrapping_sub(128) as i64;
-        self.cpu.gpr[base] = DATA.wrapping_sub(displacement as u64);
-        self.instruction.set_memory_base(Register::RAX + u32::try_from(base).unwrap_or(0));
-        self.instruction.set_memory_index(first + u32::try_from(number).unwrap_or(0));
-        self.instruction.set_memory_index_scale(u32::try_from(scale).unwrap_or(1));
-        self.instruction.set_memory_displacement64(displacement as u64);
-        self.instruction.set_memory_displ_size(1);
-        let data = self.rng.bytes(usize::try_from(DATA_LEN).unwrap_or(0));
-        self.patch(DATA, &data);
     }
 
     /// A number of `size` bytes, or anything.

@@ -11,6 +11,7 @@ pub mod emulated;
 mod encode;
 pub mod features;
 pub mod forms;
+mod gather;
 pub mod generate;
 mod kernel;
 pub mod layout;

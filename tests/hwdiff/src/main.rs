@@ -59,6 +59,8 @@ mod host {
     const LINES: u64 = 9;
     /// Likewise of AVX, whose lines are long and whose functions are those of SSE.
     const LINES_AVX: u64 = 2;
+    /// Likewise of what makes an access for each element, and can fault in the middle.
+    const LINES_MASKED: u64 = 6;
     /// Differences that are printed in full; all are counted.
     const REPORTS_MAX: usize = 20;
 
@@ -113,7 +115,11 @@ mod host {
     fn emit(options: &Options, directory: &std::path::Path) -> std::io::Result<()> {
         let mut native = Native::new()?;
         for family in vectors::families().filter(|name| options.family.as_deref().is_none_or(|f| f == *name)) {
-            let lines = if family.starts_with("avx") { LINES_AVX } else { LINES };
+            let lines = match family {
+                "avx-mask" => LINES_MASKED,
+                _ if family.starts_with("avx") => LINES_AVX,
+                _ => LINES,
+            };
             let text = vectors::emit(family, lines, options.seed, &mut native);
             std::fs::write(directory.join(family).with_extension("txt"), text)?;
         }

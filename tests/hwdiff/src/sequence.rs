@@ -1,11 +1,12 @@
 //! Random programs: some hundred instructions of all families in a loop, with memory operands in the window, calls and a
 //! stack, strings, inner loops, and stores into the program itself.
 
-use iced_x86::{Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Code, Instruction, InstructionInfoFactory, MemoryOperand, Mnemonic, OpAccess, OpKind, Register};
 
 use crate::case::{Case, Cpu, FIXED, Patch, STATUS, X87};
 use crate::encode;
 use crate::forms::{FAMILIES, Form, Prefix, forms};
+use crate::gather::Gather;
 use crate::layout::{CODE, CODE_LEN, DATA, DATA_LEN, PAGE, START};
 use crate::rng::Rng;
 
@@ -16,8 +17,8 @@ const UNUSABLE: [&str; 10] =
 const COUNTERS: u64 = DATA + DATA_LEN - 64;
 /// The stack grows down from here, into data like any other.
 const STACK: u64 = DATA + DATA_LEN / 2 + 0x200;
-/// Room for the last instruction and the end of the loop.
-const TAIL: usize = 96;
+/// Room for the last piece, the end of the loop, and what faults.
+const TAIL: usize = 160;
 
 /// The forms that random programs are made of.
 #[must_use]
@@ -39,7 +40,7 @@ fn is_usable(form: &Form) -> bool {
 }
 
 /// A program of about `len` instructions that goes round `rounds` times. The last thing some of them do is to fault in
-/// the middle of a REP.
+/// the middle of a REP or of a gather.
 #[must_use]
 pub fn program(usable: &[Form], len: usize, rounds: u8, rng: &mut Rng) -> Case {
     let room = usize::try_from(CODE + CODE_LEN - START).unwrap_or(0) - TAIL;
@@ -48,8 +49,10 @@ pub fn program(usable: &[Form], len: usize, rounds: u8, rng: &mut Rng) -> Case {
         draft.piece();
     }
     draft.loop_end(COUNTERS, 0);
-    if draft.rng.one_in(3) {
-        draft.string(true);
+    match draft.rng.below(4) {
+        0 => draft.string(true),
+        1 => _ = draft.gather(true),
+        _ => {}
     }
     let Draft { code, rng, .. } = draft;
     let data = Patch { at: DATA, bytes: rng.bytes(usize::try_from(DATA_LEN).unwrap_or(0)) };
@@ -102,6 +105,7 @@ impl Draft<'_> {
             6 => self.change_immediate(),
             7 => self.push_and_pop(),
             8 => self.call(),
+            9 => _ = self.gather(false),
             _ => self.instruction(),
         }
     }
@@ -169,6 +173,44 @@ impl Draft<'_> {
             4 => self.bytes(&[opcode + 1]),
             _ => self.bytes(&[0x48, opcode + 1]),
         }
+    }
+
+    /// A gather by indices that lie before it in the code: into the window, or (`fault`) all but one of them, which is
+    /// not the first. Nothing if its registers are not different ones.
+    fn gather(&mut self, fault: bool) -> Option<()> {
+        let forms: Vec<Form> = self.usable.iter().copied().filter(Form::is_gather).collect();
+        let form = self.rng.pick(&forms);
+        let mut instruction = encode::operands(form, self.rng)?;
+        let gather = Gather::of(form, &instruction)?;
+        let mask = Register::YMM0 + u32::try_from(instruction.op2_register().number()).ok()?;
+        if mask.number() == instruction.op0_register().number() {
+            return None;
+        }
+        let scale = self.rng.pick(&[1, 2, 4, 8]);
+        let register =
+            Register::YMM0 + u32::try_from(gather.set_index(&mut instruction, scale, false, self.rng)).ok()?;
+        instruction.set_memory_displacement64(DATA);
+        instruction.set_memory_displ_size(4);
+        let bad = if fault { 1 + self.rng.below(gather.elements as u64 - 1) } else { u64::MAX };
+        let beyond = [0u64.wrapping_sub(16 + self.rng.below(PAGE)), DATA_LEN - 1, DATA_LEN + 8 + self.rng.below(PAGE)];
+        let beyond = self.rng.pick(&beyond);
+        let indices =
+            gather.indices(scale, |n| if n as u64 == bad { beyond } else { self.rng.below(COUNTERS - DATA - 8) });
+        // A jump over the indices, and a mask of ones.
+        self.bytes(&[0xeb, 32]);
+        let operand = MemoryOperand::with_base_displ(Register::RIP, self.here() as i64);
+        self.bytes(&indices);
+        self.emit(&Instruction::with2(Code::VEX_Vmovdqu_ymm_ymmm256, register, operand).ok()?)?;
+        if fault || self.rng.one_in(2) {
+            self.emit(&Instruction::with3(Code::VEX_Vpcmpeqd_ymm_ymm_ymmm256, mask, mask, mask).ok()?)?;
+        }
+        self.emit(&instruction)
+    }
+
+    fn emit(&mut self, instruction: &Instruction) -> Option<()> {
+        let bytes = encode::encode(instruction, self.here())?;
+        self.bytes(&bytes);
+        Some(())
     }
 
     /// `mov ebp, imm32`, whose immediate may be changed.
@@ -240,9 +282,7 @@ fn encoded(form: Form, at: u64, rng: &mut Rng) -> Option<Vec<u8>> {
     if bit_string || writes_rsp(&instruction) {
         return None;
     }
-    let mut encoder = Encoder::new(64);
-    encoder.encode(&instruction, at).ok()?;
-    Some(encoder.take_buffer())
+    encode::encode(&instruction, at)
 }
 
 /// Where a memory operand lies: locked ones within a cache line, those of whole registers aligned, others

@@ -109,8 +109,9 @@ impl Traced {
                 return Ok(signal);
             }
             let after = self.cpu(&case.cpu)?;
-            // The trap flag stops a repeated string instruction after each iteration; it retires with the last.
-            if after.rip != rip || !is_repeated(&code) {
+            // The trap flag stops a repeated string instruction after each iteration, and a gather before it faults in the
+            // middle; they retire with the last.
+            if after.rip != rip || !goes_on(&code) {
                 states.push(after);
             }
         }
@@ -185,10 +186,11 @@ impl Drop for Traced {
     }
 }
 
-/// Whether `code` starts with a repeated string instruction.
-fn is_repeated(code: &[u8]) -> bool {
+/// Whether `code` starts with an instruction that can stop in the middle and go on.
+fn goes_on(code: &[u8]) -> bool {
     let instruction = iced_x86::Decoder::new(64, code, 0).decode();
-    instruction.is_string_instruction() && (instruction.has_rep_prefix() || instruction.has_repne_prefix())
+    let repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+    instruction.is_string_instruction() && repeated || instruction.is_vsib()
 }
 
 fn zeroed() -> libc::user_regs_struct {

@@ -24,6 +24,8 @@ use crate::{generate, raw, undefined};
 
 /// Longer lines are left out: there are shorter ones that show the same.
 const LINE_MAX: usize = 400;
+/// Likewise of gathers, which read many places by three registers.
+const GATHER_MAX: usize = 650;
 /// Cases tried for each line wanted.
 const TRIES: u64 = 4;
 /// Raw encodings for each line wanted of a form.
@@ -59,7 +61,7 @@ fn one(form: Form, seed: u64, number: u64, subject: &mut dyn Subject) -> Option<
     forget_unused(&mut case.cpu, &instruction);
     let outcome = subject.run(&case);
     let line = line(&case, &instruction.to_string(), &outcome);
-    (line.len() <= LINE_MAX).then_some(line)
+    (line.len() <= if form.is_gather() { GATHER_MAX } else { LINE_MAX }).then_some(line)
 }
 
 /// A raw encoding, said in as few words as it needs; none of an instruction that emu has not got, and few invalid ones.

@@ -12,6 +12,7 @@ use hwdiff::traced::Traced;
 use hwdiff::undefined::Ignored;
 use iced_x86::code_asm::registers::{gpr8::*, gpr32::*, gpr64::*};
 use iced_x86::code_asm::{CodeAssembler, byte_ptr, qword_ptr};
+use iced_x86::{Decoder, Instruction};
 
 /// Tracing may be forbidden where tests run; then there is nothing to compare with.
 fn traced() -> Option<Traced> {
@@ -130,6 +131,16 @@ fn programs_retire_what_the_cpu_retires() {
     }
 }
 
+/// The instruction that ends `case` by a page fault; an invalid one if none does.
+fn fault_of(case: &Case, emulated: &mut Emulated) -> Instruction {
+    let (_, outcome) = emulated.trace(case);
+    let at = usize::try_from(outcome.cpu.rip - START).unwrap_or(usize::MAX);
+    match (outcome.fault.vector, case.code.get(at..)) {
+        (14, Some(code)) => Decoder::new(64, code, 0).decode(),
+        _ => Instruction::new(),
+    }
+}
+
 /// `SEQUENCES=first..last` runs other programs.
 fn seeds() -> (u64, u64) {
     let range = std::env::var("SEQUENCES").unwrap_or_else(|_| "0..100".into());
@@ -143,12 +154,16 @@ fn random_programs_run_in_lockstep() {
     let mut emulated = Emulated::new(true);
     let usable = sequence::usable_forms();
     assert!(usable.len() > 1500, "nearly all forms: {}", usable.len());
-    let mut retired = 0;
+    let (mut retired, mut strings, mut gathers) = (0, 0, 0);
     let (first, last) = seeds();
     for seed in first..last {
         let case = sequence::program(&usable, 300, 3, &mut Rng::new(seed));
         retired += compare(&format!("seed {seed}"), &case, &mut traced, &mut emulated);
+        let end = fault_of(&case, &mut emulated);
+        strings += u64::from(end.is_string_instruction());
+        gathers += u64::from(end.is_vsib());
     }
-    eprintln!("{retired} instructions");
+    eprintln!("{retired} instructions; {strings} faults in the middle of REP, {gathers} of gathers");
     assert!(retired as u64 > 200 * (last - first), "only {retired} instructions compared");
+    assert!(strings.min(gathers) > (last - first) / 10, "only {strings} faults of REP and {gathers} of gathers");
 }

@@ -155,7 +155,7 @@ pub(super) fn gather(index_bytes: usize, bytes: usize, i: &Insn, b: &mut Builder
 }
 
 /// SDM Vol. 2C, VPGATHERDD: element by element from the lowest. Each that is done leaves the mask, so that the instruction
-/// goes on where a fault has stopped it.
+/// goes on where a fault has stopped it. A debug trap that is owed for what is done comes in place of the fault.
 fn gather_elements(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     available(cpu)?;
     let layout = Layout::of(op);
@@ -165,6 +165,7 @@ fn gather_elements(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     for n in (0..layout.register_bytes / layout.bytes).filter(|n| layout.is_chosen(&old, *n)) {
         mask[layout.place(n)].fill(0xff);
     }
+    let (pending, mut gathered, mut hit) = (cpu.debug_pending, false, cpu.debug_pending);
     for n in 0..layout.count {
         let place = layout.place(n);
         if layout.is_chosen(&mask, n) {
@@ -174,9 +175,15 @@ fn gather_elements(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
             if let Err(trap) = read {
                 set_register(cpu, op.aux, &mask);
                 set_register(cpu, op.dst, &out);
+                if gathered && cpu.single && (cpu.stepping || hit != pending) {
+                    cpu.debug_pending = hit;
+                    cpu.steps += 1;
+                    return Err(Trap::Rep);
+                }
                 return Err(trap);
             }
             out[layout.register_bytes..].fill(0);
+            (gathered, hit) = (true, cpu.debug_pending);
         }
         mask[place].fill(0);
     }
