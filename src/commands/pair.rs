@@ -25,7 +25,9 @@ pub(crate) fn primary(args: &RunArgs) -> Result<u8> {
     let Booted { machine, paths, .. } = program::boot(args)?;
     let mut disks = machine.config().devices.disks.iter().flatten().zip(&paths);
     if let Some((_, path)) = disks.find(|(disk, _)| disk.mode == DiskMode::WriteThrough) {
-        bail!("{path} with mode=rw does not go with --primary: an image must stay as it is while a backup replays from it");
+        bail!(
+            "{path} with mode=rw does not go with --primary: an image must stay as it is while a backup replays from it"
+        );
     }
     let options = options(&args.pair)?;
     let operator = hand(&options, args.pair.timeout_ms);
