@@ -150,6 +150,10 @@ impl Solo {
     }
 
     fn run_to_end(&mut self, typed: &Receiver<Vec<u8>>) -> Result<u8> {
+        // A machine that was saved, or replayed up to here, may wait for an answer that its own time would have brought.
+        for (disk, flush) in self.machine.pending_flushes() {
+            self.recorder.deliver(&mut self.machine, Input::Flushed { disk, flush });
+        }
         loop {
             if signals::stop_asked() {
                 return Ok(exit::STOPPED);

@@ -213,11 +213,13 @@ impl Machine {
                 cpu.bus.pci.resize_console(*columns, *rows);
                 cpu.bus.update_functions();
             }
+            Input::Flushed { disk, flush } => {
+                cpu.bus.pci.flushed(*disk, *flush);
+                cpu.bus.update_functions();
+            }
             Input::Control(Control::PowerOff) => cpu.switch_off = true,
             // For devices that this machine does not have.
-            Input::Control(Control::PowerButton | Control::CtrlAltDel)
-            | Input::Frame { .. }
-            | Input::Flushed { .. } => {}
+            Input::Control(Control::PowerButton | Control::CtrlAltDel) | Input::Frame { .. } => {}
         }
     }
 
@@ -418,6 +420,13 @@ impl Machine {
     /// have been written, zero or not. Copying these copies all.
     pub fn used_pages(&self) -> impl Iterator<Item = u32> + '_ {
         self.cpu.mem.nonzero().chain(self.cpu.disks.written())
+    }
+
+    /// Flushes for which the guest waits (`Input::Flushed`): numbers of disks and of flushes. Whoever makes a machine go on live
+    /// answers those that were asked for before.
+    #[must_use]
+    pub fn pending_flushes(&self) -> Vec<(u8, u64)> {
+        self.cpu.bus.pci.pending_flushes().collect()
     }
 
     /// Bytes that the guest has written to disk `number`, in whole blocks of 4 KiB.

@@ -1,5 +1,6 @@
 //! Devices at register level: a driver that does what the specification says, and one that does not.
 
+mod block;
 mod rig;
 
 use super::*;
