@@ -273,13 +273,13 @@ impl Device for Block {
     }
 
     fn features(&self) -> u64 {
-        let common = 1 << SEG_MAX | 1 << BLK_SIZE | 1 << TOPOLOGY;
+        let common = 1 << SEG_MAX | 1 << BLK_SIZE | 1 << FLUSH | 1 << TOPOLOGY;
         common
             | match self.mode {
                 DiskMode::ReadOnly => 1 << RO,
-                DiskMode::Overlay => 1 << FLUSH | 1 << WRITE_ZEROES | 1 << DISCARD,
+                DiskMode::Overlay => 1 << WRITE_ZEROES | 1 << DISCARD,
                 // The image would be written full of zeros: what is discarded is better left as it is.
-                DiskMode::WriteThrough => 1 << FLUSH | 1 << WRITE_ZEROES,
+                DiskMode::WriteThrough => 1 << WRITE_ZEROES,
             }
     }
 

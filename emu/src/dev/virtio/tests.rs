@@ -310,7 +310,7 @@ impl Rig {
     fn console(&mut self) -> &mut Console {
         match self.function.model_mut() {
             Model::Console(console) => console,
-            Model::Entropy(_) => panic!("no console"),
+            _ => panic!("no console"),
         }
     }
 }
