@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exit;
+use crate::host::disks::{self, DiskArg};
 use crate::host::errors;
 use crate::snapshot::When;
 
@@ -71,6 +72,10 @@ pub(crate) struct RunArgs {
     /// When: a number of instructions such as 1500M, or console:TEXT
     #[arg(long, value_name = "WHEN", requires = "snapshot")]
     pub(crate) snapshot_at: Option<When>,
+    /// An image as virtio disk, up to four times: read-only (mode=ro), with writes that are kept until the run ends (mode=cow,
+    /// the default), or with writes to the file (mode=rw). For a backup: where it has the images, if not where the primary has them
+    #[arg(long = "disk", value_name = "FILE[,mode=ro|cow|rw]", value_parser = disks::parse)]
+    pub(crate) disks: Vec<DiskArg>,
     /// Record the run into a new file
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
@@ -166,6 +171,9 @@ pub(crate) struct ReplayArgs {
     /// Stop after this many instructions
     #[arg(long, value_name = "COUNT")]
     pub(crate) until: Option<u64>,
+    /// Where a copy of a disk's image is, if it is not where it was
+    #[arg(long = "disk", value_name = "FILE", value_parser = disks::parse)]
+    pub(crate) disks: Vec<DiskArg>,
     /// Carry on live from there: with this terminal, the time of now and new chance
     #[arg(long)]
     pub(crate) live: bool,

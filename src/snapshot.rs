@@ -41,6 +41,8 @@ impl FromStr for When {
 pub(crate) struct Plan {
     path: PathBuf,
     program: String,
+    /// Where the images of the machine's disks are.
+    disks: Vec<String>,
     when: When,
     /// The end of what has been said so far: too short to hold all of the text.
     said: Vec<u8>,
@@ -48,13 +50,14 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// A snapshot of a machine that runs `program`.
+    /// A snapshot of a machine that runs `program`, with the images of its disks at `disks`.
     ///
     /// # Errors
     /// If the file exists already.
-    pub(crate) fn new(path: &Path, program: &str, when: When) -> Result<Self> {
+    pub(crate) fn new(path: &Path, program: &str, disks: Vec<String>, when: When) -> Result<Self> {
         ensure!(!path.exists(), "cannot create {}: it exists", path.display());
-        Ok(Self { path: path.to_owned(), program: program.to_owned(), when, said: Vec::new(), due: false })
+        let (path, program) = (path.to_owned(), program.to_owned());
+        Ok(Self { path, program, disks, when, said: Vec::new(), due: false })
     }
 
     /// The instruction before which the machine must stop.
@@ -83,7 +86,7 @@ impl Plan {
     pub(crate) fn take(self, machine: &Machine) -> Result<()> {
         let about = || format!("cannot write {}", self.path.display());
         let file = files::create_new(&self.path)?;
-        let file = replay::snapshot::save(file, &self.program, machine).with_context(about)?;
+        let file = replay::snapshot::save(file, &self.program, self.disks, machine).with_context(about)?;
         file.sync_all().with_context(about)?;
         say(format_args!("snapshot at instruction {} in {}", machine.position(), self.path.display()));
         Ok(())
@@ -112,7 +115,7 @@ mod tests {
     #[test]
     fn a_text_is_heard_across_pieces() {
         let when = When::Console("login:".to_owned());
-        let mut plan = Plan::new(Path::new("no/such/file"), "x", when).unwrap();
+        let mut plan = Plan::new(Path::new("no/such/file"), "x", vec![], when).unwrap();
         for piece in ["lo", "log", "in", ":"] {
             assert!(!plan.due, "before {piece}");
             plan.hear(piece.as_bytes());

@@ -1,7 +1,7 @@
 //! A machine that has no replica: it runs against the host's clock, entropy and terminal, and may be recorded.
 //!
-//! Console bytes are shown only after the log with their entries is in the operating system's hands, so that a kill at
-//! any moment leaves a log that explains everything that was seen. Only a crash of the host itself may cost the end of a
+//! Console bytes are shown, and images of disks written, only after the log with their entries is in the operating system's hands, so that a kill at
+//! any moment leaves a log that explains everything that was seen or written. Only a crash of the host itself may cost the end of a
 //! log: it is made durable (fsync) when the run ends.
 
 use std::fs::File;
@@ -11,13 +11,14 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use emu::{ClockMode, Input, Machine, Output, Position, Power, Stop, Until};
+use emu::{ClockMode, DiskMode, Input, Machine, Output, Position, Power, Stop, Until};
 use replay::log::LogWriter;
 use replay::snapshot::begin_log;
 use replay::{Live, Recorder};
 
 use crate::exit;
 use crate::host::clock::HostClock;
+use crate::host::disks::Disk;
 use crate::host::entropy::Entropy;
 use crate::host::errors::{print, say};
 use crate::host::signals;
@@ -43,13 +44,19 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// Begins a log with `machine` as it is; its first entry will have the number `next_entry`.
+    /// Begins a log with `machine` as it is, the images of its disks being at `disks`; its first entry will have the number `next_entry`.
     ///
     /// # Errors
     /// If the file exists or cannot be written.
-    pub(crate) fn create(path: &Path, program: &str, machine: &Machine, next_entry: u64) -> Result<Self> {
+    pub(crate) fn create(
+        path: &Path,
+        program: &str,
+        disks: Vec<String>,
+        machine: &Machine,
+        next_entry: u64,
+    ) -> Result<Self> {
         let file = crate::host::files::create_new(path)?;
-        let writer = begin_log(file, program, machine, next_entry)
+        let writer = begin_log(file, program, disks, machine, next_entry)
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { path: path.to_owned(), writer })
     }
@@ -67,6 +74,8 @@ struct World {
     entropy: Entropy,
     /// Console bytes not yet shown.
     console: Vec<u8>,
+    /// What is to be written to disks or made durable there.
+    disks: Vec<Output>,
 }
 
 impl Live for World {
@@ -79,8 +88,10 @@ impl Live for World {
     }
 
     fn output(&mut self, _number: u64, output: Output, _entry: u64) -> ControlFlow<()> {
-        if let Output::Console { byte, .. } = output {
-            self.console.push(byte);
+        match output {
+            Output::Console { byte, .. } => self.console.push(byte),
+            Output::Disk { .. } | Output::Flush { .. } => self.disks.push(output),
+            Output::Power(_) | Output::Frame { .. } => {}
         }
         ControlFlow::Continue(())
     }
@@ -92,6 +103,8 @@ pub(crate) struct Solo {
     recorder: Recorder<World>,
     log: Option<LogFile>,
     snapshot: Option<Plan>,
+    /// The disks whose images follow what the guest writes, and others.
+    disks: Vec<Disk>,
     /// Identity of this terminal as a sender of input, and the number of its last one.
     client: u64,
     seq: u64,
@@ -109,14 +122,21 @@ impl Solo {
         let mut entropy = Entropy::new()?;
         let (client, clock) = (entropy.next(), HostClock::new(machine.clock_ns()));
         let clock_input_ns = clock.now_ns();
-        let recorder = Recorder::new(World { clock, entropy, console: Vec::new() }, &machine, next_entry);
+        let recorder =
+            Recorder::new(World { clock, entropy, console: Vec::new(), disks: Vec::new() }, &machine, next_entry);
         let (logged, digested) = (Instant::now(), Instant::now());
-        Ok(Self { machine, recorder, log, snapshot: None, client, seq: 0, clock_input_ns, logged, digested })
+        let (snapshot, disks) = (None, Vec::new());
+        Ok(Self { machine, recorder, log, snapshot, disks, client, seq: 0, clock_input_ns, logged, digested })
     }
 
     /// Saves the machine on the way.
     pub(crate) fn with_snapshot(self, snapshot: Option<Plan>) -> Self {
         Self { snapshot, ..self }
+    }
+
+    /// Writes to `disks` what the guest writes to them, if they have that mode. Writes to others stay in the machine.
+    pub(crate) fn with_disks(self, disks: Vec<Disk>) -> Self {
+        Self { disks, ..self }
     }
 
     /// Runs until the guest is off or the operator stops it; gives the exit code.
@@ -130,6 +150,10 @@ impl Solo {
     }
 
     fn run_to_end(&mut self, typed: &Receiver<Vec<u8>>) -> Result<u8> {
+        // A machine that was saved, or replayed up to here, may wait for an answer that its own time would have brought.
+        for (disk, flush) in self.machine.pending_flushes() {
+            self.recorder.deliver(&mut self.machine, Input::Flushed { disk, flush });
+        }
         loop {
             if signals::stop_asked() {
                 return Ok(exit::STOPPED);
@@ -143,10 +167,11 @@ impl Solo {
             if let Some(plan) = self.snapshot.take_if(|plan| plan.is_due(&self.machine)) {
                 plan.take(&self.machine)?;
             }
+            let flushed = self.write_disks()?;
             match stop {
                 Stop::Off(power) => return Ok(self.ended(power)),
-                Stop::Halted => self.sleep(typed),
-                Stop::Limit | Stop::Door | Stop::Starved => {}
+                Stop::Halted if !flushed => self.sleep(typed),
+                Stop::Halted | Stop::Limit | Stop::Door | Stop::Starved => {}
             }
         }
     }
@@ -205,7 +230,7 @@ impl Solo {
             self.digested = Instant::now();
             self.recorder.digest(&mut self.machine);
         }
-        if !console.is_empty() || self.logged.elapsed() >= LOG_EVERY {
+        if !console.is_empty() || !self.recorder.live.disks.is_empty() || self.logged.elapsed() >= LOG_EVERY {
             self.logged = Instant::now();
             self.recorder.flush();
         }
@@ -218,6 +243,26 @@ impl Solo {
             plan.hear(&console);
         }
         if console.is_empty() { Ok(()) } else { print(&console) }
+    }
+
+    /// Writes to the files what the guest has written to its disks, after the log that explains it, and tells it what has become
+    /// durable. `true`: it has been told something.
+    fn write_disks(&mut self) -> Result<bool> {
+        let mut flushed = false;
+        for output in std::mem::take(&mut self.recorder.live.disks) {
+            match output {
+                Output::Disk { disk, offset, bytes } => {
+                    self.disks.get(usize::from(disk)).map_or(Ok(()), |disk| disk.image.write(offset, &bytes))?;
+                }
+                Output::Flush { disk, flush } => {
+                    self.disks.get(usize::from(disk)).map_or(Ok(()), |disk| disk.image.sync())?;
+                    self.recorder.deliver(&mut self.machine, Input::Flushed { disk, flush });
+                    flushed = true;
+                }
+                _ => {}
+            }
+        }
+        Ok(flushed)
     }
 
     fn tell_unimplemented(&mut self) {
@@ -240,11 +285,28 @@ impl Solo {
         exit::of_power(power)
     }
 
+    /// Makes files durable, and says what is lost.
+    fn leave_disks(&self) -> Result<()> {
+        for (number, disk) in self.disks.iter().enumerate() {
+            let written = self.machine.disk_written_bytes(number).div_ceil(1024);
+            match disk.config.mode {
+                DiskMode::WriteThrough => disk.image.sync()?,
+                DiskMode::Overlay if written > 0 && !disk.chosen => {
+                    let path = disk.image.path().display();
+                    say(format_args!("{written} KiB that the guest wrote to {path} are gone: mode=rw keeps them"));
+                }
+                DiskMode::Overlay | DiskMode::ReadOnly => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the log on purpose.
     fn finish(mut self) -> Result<()> {
         if let Some(plan) = &self.snapshot {
             say(format_args!("{}", plan.missed()));
         }
+        self.leave_disks()?;
         if self.log.is_none() {
             return Ok(());
         }

@@ -179,14 +179,14 @@ fn states() -> Vec<(String, Vec<u8>)> {
 
 fn logs() -> Vec<(String, Vec<u8>)> {
     let machine = machine();
-    let snapshot = replay::snapshot::save(Vec::new(), "nothing", &machine).unwrap();
+    let snapshot = replay::snapshot::save(Vec::new(), "nothing", vec![], &machine).unwrap();
     vec![("snapshot".into(), snapshot), ("entries".into(), log_with_entries(&machine))]
 }
 
 fn log_with_entries(machine: &Machine) -> Vec<u8> {
     use replay::log::{LogHeader, LogWriter, Totals};
     use replay::{Entry, Event, SegmentEncoder};
-    let header = LogHeader::new("nothing", codec::encode(machine.config()));
+    let header = LogHeader::new("nothing", vec![], codec::encode(machine.config()));
     let mut writer = LogWriter::create(Vec::new(), &header).unwrap();
     for segment in replay::snapshot::segments(machine, 1) {
         writer.write_segment(&segment).unwrap();

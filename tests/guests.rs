@@ -4,8 +4,8 @@
 
 mod recording;
 
-use emu::{ClockMode, CpuModel, Position, Power, Until};
-use recording::{Boot, next_bits, record, replay};
+use emu::{ClockMode, CpuModel, DiskMode, Position, Power, Until};
+use recording::{Boot, image, next_bits, record, replay};
 use testprogs::Guest;
 
 fn input_of(guest: &str) -> &'static str {
@@ -18,7 +18,8 @@ fn input_of(guest: &str) -> &'static str {
 }
 
 fn boot<'a>(guest: &Guest, cmdline: &'a str, clock: ClockMode) -> Boot<'a> {
-    Boot { name: guest.name, image: guest.image, cmdline, clock, cpu: CpuModel::V3 }
+    let disk = (guest.name == "disk").then_some(DiskMode::Overlay);
+    Boot { name: guest.name, image: guest.image, cmdline, clock, cpu: CpuModel::V3, disk }
 }
 
 fn every_guest(clock: ClockMode) {
@@ -64,5 +65,40 @@ fn guests_stop_for_good_in_every_way() {
         let recorded = record(&boot, "");
         assert_eq!(recorded.power, Some(power));
         replay(&boot, &recorded, |_| Until::About(u64::MAX));
+    }
+}
+
+/// The checksum that the guest `disk` prints.
+fn checksum(disk: &[u8]) -> String {
+    let words = disk.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+    let hash = words.fold(0xcbf2_9ce4_8422_2325_u64, |hash, word| {
+        let bytes = word.to_le_bytes().into_iter();
+        bytes.fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    });
+    format!("{hash:016x}")
+}
+
+/// The guest compares with a copy in its memory; the file that follows is compared here.
+#[test]
+fn disks_hold_what_was_written_in_every_mode() {
+    let guest = testprogs::find("disk").unwrap();
+    let cases: u64 = std::env::var("FTEMU_CASES").map_or(2, |cases| cases.parse().unwrap());
+    for (mode, seed) in [DiskMode::ReadOnly, DiskMode::Overlay, DiskMode::WriteThrough]
+        .into_iter()
+        .flat_map(|mode| (1..=cases).map(move |seed| (mode, seed)))
+    {
+        let cmdline = format!("ops=150 seed={seed} every=10");
+        let boot = Boot { disk: Some(mode), ..boot(guest, &cmdline, ClockMode::Host) };
+        let recorded = record(&boot, "");
+        let text = String::from_utf8_lossy(&recorded.console).into_owned();
+        assert_eq!(recorded.power, Some(Power::Off { code: 0 }), "{mode:?}: {text}");
+        assert!(text.contains(&format!("found {}", checksum(&image()))), "{mode:?}: {text}");
+        let left = text.contains(&format!("left {}", checksum(&recorded.file)));
+        assert_eq!(left, mode != DiskMode::Overlay, "{mode:?}: the file is what the guest has left, or never changed");
+        let mut bits = seed;
+        replay(&boot, &recorded, |at| {
+            let bits = next_bits(&mut bits);
+            Until::Exactly(Position { retired: at.retired + (bits >> 46), steps: bits >> 33 & 3 })
+        });
     }
 }

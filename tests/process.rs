@@ -253,3 +253,69 @@ fn the_lock_server_grants_no_lock_twice_and_loses_no_grant() {
     lines.for_each(|line| checker.line(line));
     assert!(checker.sequence > commands && checker.grants > commands / 20, "too quiet: {text}");
 }
+
+/// What the guest `disk` says, when nobody dies, about the image at `path`.
+fn said_of_disk(append: &str, path: &std::path::Path) -> Vec<u8> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ftemu"));
+    let output = command.args(["run", "guest:disk", "--append", append, "--disk"]).arg(path).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// An image in `room`, no two sectors alike.
+fn image_in(room: &tempfile::TempDir) -> std::path::PathBuf {
+    let path = room.path().join("a.img");
+    std::fs::write(&path, (0..(4 << 20) + 512_u32).map(|i| (i / 512 + i % 251) as u8).collect::<Vec<u8>>()).unwrap();
+    path
+}
+
+#[test]
+fn a_disk_survives_what_its_hosts_do_not() {
+    let (mut chance, room) = (Chance::new(), tempfile::tempdir().unwrap());
+    let path = image_in(&room);
+    let copy = room.path().join("copy.img");
+    std::fs::copy(&path, &copy).unwrap();
+    let image = std::fs::read(&path).unwrap();
+    let append = "ops=6000 every=20";
+    let expected = said_of_disk(append, &path);
+    let disk = ["--disk", path.to_str().unwrap()];
+    let site = Site::new(TIMEOUT_MS);
+    let mut primary = site.primary_with("disk", append, &disk);
+    // One backup finds the image where the primary has it, the next has a copy of its own.
+    let mut backup = site.backup();
+    for round in 0..4 {
+        chance.nap(150);
+        if site.record().len() >= expected.len() {
+            break;
+        }
+        primary.kill();
+        backup.hear("TOOK OVER");
+        primary = backup;
+        let own = ["--disk", copy.to_str().unwrap()];
+        backup = site.waiting_backup_with(if round % 2 == 0 { &own } else { &[] });
+        backup.hear("following from");
+    }
+    assert_eq!((primary.code(), backup.code()), (Some(0), Some(0)));
+    assert_eq!(String::from_utf8(site.record()).unwrap(), String::from_utf8(expected).unwrap());
+    assert!(std::fs::read(&path).unwrap() == image, "an overlay leaves the image alone");
+}
+
+#[test]
+fn a_backup_with_another_image_is_none() {
+    let room = tempfile::tempdir().unwrap();
+    let path = image_in(&room);
+    let other = room.path().join("other.img");
+    let mut image = std::fs::read(&path).unwrap();
+    image[0] ^= 1;
+    std::fs::write(&other, image).unwrap();
+    let site = Site::new(TIMEOUT_MS);
+    let options = ["--disk", path.to_str().unwrap()];
+    let mut primary = site.primary_with("disk", "ops=1000000 every=1000", &options);
+    let mut backup = site.waiting_backup_with(&["--disk", other.to_str().unwrap()]);
+    let line = backup.hear("halted");
+    assert!(line.contains("other.img") && line.contains("digest") && line.contains("disk 0"), "{line}");
+    assert_eq!(backup.code(), HALTED);
+    primary.hear("it cannot have this machine");
+    site.backup();
+    primary.kill();
+}

@@ -51,7 +51,7 @@ pub struct DiskConfig {
     pub bytes: u64,
     /// What becomes of writes.
     pub mode: DiskMode,
-    /// xxh3-128 of the image as it was when the machine was created.
+    /// Digest of the image as it was when the machine was created ([`image_digest`](crate::image_digest)).
     pub digest: u128,
 }
 
@@ -88,6 +88,8 @@ impl MachineConfig {
 pub enum MachineError {
     /// The memory size is not a multiple of 4096 between the bounds.
     MemorySize(u64),
+    /// A disk that cannot be, by its number.
+    Disk(usize, DiskError),
     /// The host does not give that much memory.
     HostMemory(u64, std::io::Error),
     /// A saved state of another version.
@@ -95,6 +97,37 @@ pub enum MachineError {
     /// A saved state that no machine can be in, and what is wrong with it.
     State(&'static str),
 }
+
+/// Why a machine cannot have a disk.
+#[derive(Debug)]
+pub enum DiskError {
+    /// An image for a disk that the configuration does not have.
+    NoSuchDisk,
+    /// A disk without its image.
+    NoImage,
+    /// A size that no disk can have.
+    Size(u64),
+    /// An image that is not of the size that the configuration says.
+    OtherSize {
+        /// Bytes of the image.
+        image: u64,
+        /// Bytes of the disk.
+        config: u64,
+    },
+}
+
+impl std::fmt::Display for DiskError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoSuchDisk => f.write_str("the machine has no such disk"),
+            Self::NoImage => f.write_str("its image is missing"),
+            Self::Size(bytes) => write!(f, "{bytes} bytes: must be a multiple of 512 from 512 bytes to 8 TiB"),
+            Self::OtherSize { image, config } => write!(f, "an image of {image} bytes for a disk of {config} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for DiskError {}
 
 impl std::fmt::Display for MachineError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -105,6 +138,7 @@ impl std::fmt::Display for MachineError {
                 MachineConfig::MEMORY_BYTES_MIN >> 20,
                 MachineConfig::MEMORY_BYTES_MAX >> 20
             ),
+            Self::Disk(number, error) => write!(f, "disk {number}: {error}"),
             Self::HostMemory(bytes, e) => write!(f, "this host does not give {} MiB of guest memory: {e}", bytes >> 20),
             Self::State(what) => write!(f, "saved machine state that cannot be: {what}"),
             Self::StateVersion(v) => {

@@ -11,6 +11,7 @@
 //! | `cpu` | registers, modes, faults and their delivery |
 //! | `mem` | RAM, paging, TLB |
 //! | `bus`, `dev`, `clock` | chips and time |
+//! | `disk` | what is on disks |
 //! | `boot` | images and their hand-off |
 
 #![expect(
@@ -34,6 +35,7 @@ mod cpu;
 mod crypto;
 mod decode;
 pub mod dev;
+mod disk;
 mod engine;
 mod event;
 mod exec;
@@ -49,9 +51,10 @@ mod width;
 
 pub use clock::TSC_HZ;
 pub use config::{
-    ClockMode, ConsolePort, CpuModel, DISKS_MAX, Devices, DiskConfig, DiskMode, MachineConfig, MachineError,
+    ClockMode, ConsolePort, CpuModel, DISKS_MAX, Devices, DiskConfig, DiskError, DiskMode, MachineConfig, MachineError,
 };
 pub use decode::disassemble;
+pub use disk::{Image, Images, SECTOR_BYTES, image_digest};
 pub use event::{Control, Door, FRAME_BYTES_MAX, Input, Output, Power, Query, Stop, Until};
 pub use machine::Machine;
 pub use mem::{DirtySet, PAGE_BYTES};

@@ -16,6 +16,7 @@ use crate::dev::pic::ELCR_SLAVE;
 use crate::dev::uart::BACKLOG_MAX;
 use crate::dev::virtio::Starved;
 use crate::dev::{Ioapic, Lapic, Pci, Pic, Pit, Rtc, Uart};
+use crate::disk::{Disks, Images};
 use crate::event::{Control, Door, Input, Power, Stop, Until};
 use crate::mem::{DirtySet, PAGE_BITS, PAGE_BYTES};
 use crate::op::NEVER;
@@ -40,11 +41,19 @@ pub struct Machine {
 unsafe impl Send for Machine {}
 
 impl Machine {
-    /// A machine with empty RAM, its CPU as after power-on.
+    /// A machine with empty RAM and without disks, its CPU as after power-on.
     ///
     /// # Errors
-    /// A memory size out of bounds, or more than the host gives.
+    /// A memory size out of bounds, or more than the host gives; a configuration with disks.
     pub fn new(config: MachineConfig) -> Result<Self, MachineError> {
+        Self::with_images(config, Images::default())
+    }
+
+    /// The same with the images of its disks. That their digests are those of the configuration is for the caller to see.
+    ///
+    /// # Errors
+    /// As `new`; images that are not of the number and size of the configuration's disks.
+    pub fn with_images(config: MachineConfig, images: Images) -> Result<Self, MachineError> {
         let bytes = config.memory_bytes;
         let bounds = MachineConfig::MEMORY_BYTES_MIN..=MachineConfig::MEMORY_BYTES_MAX;
         if !bounds.contains(&bytes) || !bytes.is_multiple_of(PAGE_BYTES as u64) {
@@ -68,7 +77,10 @@ impl Machine {
             console_bytes: 0,
             power: None,
         };
-        let cpu = Cpu::new(bytes, FeatureSet::of(config.cpu), bus).map_err(|e| MachineError::HostMemory(bytes, e))?;
+        let disks = Disks::plug(&config.devices, images, (bytes / PAGE_BYTES as u64) as usize)
+            .map_err(|(number, error)| MachineError::Disk(number, error))?;
+        let cpu =
+            Cpu::new(bytes, FeatureSet::of(config.cpu), bus, disks).map_err(|e| MachineError::HostMemory(bytes, e))?;
         Ok(Self { config, cpu })
     }
 
@@ -201,11 +213,13 @@ impl Machine {
                 cpu.bus.pci.resize_console(*columns, *rows);
                 cpu.bus.update_functions();
             }
+            Input::Flushed { disk, flush } => {
+                cpu.bus.pci.flushed(*disk, *flush);
+                cpu.bus.update_functions();
+            }
             Input::Control(Control::PowerOff) => cpu.switch_off = true,
             // For devices that this machine does not have.
-            Input::Control(Control::PowerButton | Control::CtrlAltDel)
-            | Input::Frame { .. }
-            | Input::Flushed { .. } => {}
+            Input::Control(Control::PowerButton | Control::CtrlAltDel) | Input::Frame { .. } => {}
         }
     }
 
@@ -363,15 +377,22 @@ fn write_ram(mem: &mut crate::mem::Mem, phys: u64, data: &[u8]) {
     }
 }
 
-/// Memory, page by page: transfer, snapshots, digests.
+/// Memory, page by page: transfer, snapshots, digests. Behind the pages of RAM come those of the disks, each block of 4 KiB
+/// one; the last one of a disk may reach beyond its end.
 impl Machine {
-    /// Pages of RAM.
+    /// Pages of RAM and disks.
     #[must_use]
     pub fn page_count(&self) -> u32 {
-        u32::try_from(self.cpu.mem.page_count()).unwrap_or(u32::MAX)
+        self.cpu.disks.page_count()
     }
 
-    /// Page `pfn` of RAM.
+    /// Pages of RAM.
+    #[must_use]
+    pub fn ram_page_count(&self) -> u32 {
+        self.cpu.mem.page_count() as u32
+    }
+
+    /// Page `pfn`. A block of a disk that the guest has not written shows zeros here.
     ///
     /// # Panics
     /// If there is no such page.
@@ -379,34 +400,52 @@ impl Machine {
     pub fn page(&self, pfn: u32) -> &[u8; PAGE_BYTES] {
         let page = self.cpu.mem.slice(u64::from(pfn) << PAGE_BITS, PAGE_BYTES).and_then(|p| p.try_into().ok());
         #[expect(clippy::expect_used, reason = "documented")]
-        page.expect("page number within RAM")
+        page.or_else(|| self.cpu.disks.page(pfn)).expect("number of a page")
     }
 
-    /// Replaces page `pfn` of RAM.
+    /// Replaces page `pfn`. A block of a disk counts as written from then on, whatever is in it.
     ///
     /// # Panics
     /// If there is no such page.
     pub fn write_page(&mut self, pfn: u32, data: &[u8; PAGE_BYTES]) {
-        assert!(pfn < self.page_count(), "page number within RAM");
-        self.cpu.write_phys(u64::from(pfn) << PAGE_BITS, data);
+        assert!(pfn < self.page_count(), "number of a page");
+        if pfn < self.ram_page_count() {
+            self.cpu.write_phys(u64::from(pfn) << PAGE_BITS, data);
+        } else {
+            self.cpu.disks.write_page(pfn, data);
+        }
     }
 
-    /// Whether page `pfn` holds only zeros.
+    /// The pages that are not as in a new machine, ascending: those of RAM that are not zero, and the blocks of disks that
+    /// have been written, zero or not. Copying these copies all.
+    pub fn used_pages(&self) -> impl Iterator<Item = u32> + '_ {
+        self.cpu.mem.nonzero().chain(self.cpu.disks.written())
+    }
+
+    /// Flushes for which the guest waits (`Input::Flushed`): numbers of disks and of flushes. Whoever makes a machine go on live
+    /// answers those that were asked for before.
     #[must_use]
-    pub fn is_zero_page(&self, pfn: u32) -> bool {
-        self.page(pfn).iter().all(|&b| b == 0)
+    pub fn pending_flushes(&self) -> Vec<(u8, u64)> {
+        self.cpu.bus.pci.pending_flushes().collect()
+    }
+
+    /// Bytes that the guest has written to disk `number`, in whole blocks of 4 KiB.
+    #[must_use]
+    pub fn disk_written_bytes(&self, number: usize) -> u64 {
+        self.cpu.disks.written_bytes(number)
     }
 
     /// Pages written since the last call for `set`, ascending.
     pub fn take_dirty(&mut self, set: DirtySet) -> Vec<u32> {
-        let pages = self.cpu.mem.take_dirty(set);
+        let mut pages = self.cpu.mem.take_dirty(set);
+        pages.extend(self.cpu.disks.take_dirty(set));
         self.cpu.watch_writes();
         pages
     }
 
-    /// Digest of RAM; costs only the pages written since the last call.
+    /// Digest of RAM and of what was written to disks; costs only the pages written since the last call.
     pub fn ram_digest(&mut self) -> u128 {
-        let digest = self.cpu.mem.digest();
+        let digest = self.cpu.mem.digest().wrapping_add(self.cpu.disks.digest());
         self.cpu.watch_writes();
         digest
     }
@@ -417,7 +456,7 @@ impl Machine {
         self.cpu.peek(addr, length)
     }
 
-    /// Everything but RAM.
+    /// Everything but pages.
     #[must_use]
     pub fn state(&self) -> MachineState {
         let cpu = &*self.cpu;
@@ -441,13 +480,25 @@ impl Machine {
         }
     }
 
-    /// A machine in `state`, its RAM empty: `write_page` fills it.
+    /// A machine without disks in `state`, its RAM empty: `write_page` fills it.
     ///
     /// # Errors
     /// As `new`, and what [`MachineState::check`] finds.
     pub fn restore(config: MachineConfig, state: &MachineState) -> Result<Self, MachineError> {
+        Self::restore_with_images(config, Images::default(), state)
+    }
+
+    /// A machine in `state`, its RAM empty and nothing written to its disks: `write_page` fills them.
+    ///
+    /// # Errors
+    /// As `with_images`, and what [`MachineState::check`] finds.
+    pub fn restore_with_images(
+        config: MachineConfig,
+        images: Images,
+        state: &MachineState,
+    ) -> Result<Self, MachineError> {
         state.check(&config)?;
-        let mut machine = Self::new(config)?;
+        let mut machine = Self::with_images(config, images)?;
         machine.set_state(state);
         Ok(machine)
     }

@@ -80,7 +80,7 @@ fn testprogs_counter() -> &'static [u8] {
 /// The same machine, made anew from what is saved of it.
 fn moved(machine: &Machine) -> Machine {
     let mut other = Machine::restore(*machine.config(), &machine.state()).unwrap();
-    for pfn in (0..machine.page_count()).filter(|&pfn| !machine.is_zero_page(pfn)) {
+    for pfn in machine.used_pages() {
         other.write_page(pfn, machine.page(pfn));
     }
     other

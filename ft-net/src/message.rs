@@ -15,10 +15,10 @@ pub enum Message {
     },
     /// State transfer begins.
     StateBegin {
-        /// The encoded `MachineConfig`.
+        /// What a machine needs to be made, encoded: `MachineConfig`, and where the primary has the images of its disks.
         config: Vec<u8>,
     },
-    /// Some pages of RAM. A later copy of a page replaces an earlier one.
+    /// Some pages. A later copy of a page replaces an earlier one.
     Pages {
         /// 1, 2, 3 ... within one transfer.
         chunk: u64,
@@ -112,7 +112,7 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// The last message of a state transfer: everything that is not RAM, cut between two entries.
+/// The last message of a state transfer: everything that is not pages, cut between two entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateEnd {
     /// The generation that the backup joins; it may claim the next one.
@@ -152,6 +152,8 @@ pub enum Bye {
     Detach,
     /// The backup's replay does not match the log: it is of no use and will not take over.
     Diverged,
+    /// The backup cannot have the machine that it was sent: an image of a disk is missing there, or is another one.
+    Unable,
 }
 
 /// What a client may know.

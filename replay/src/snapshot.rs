@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Write};
 
-use emu::{Machine, MachineConfig, MachineError, MachineState, Position};
+use emu::{Images, Machine, MachineConfig, MachineError, MachineState, Position};
 
 use crate::codec::{self, CodecError};
 use crate::log::{
@@ -21,7 +21,7 @@ use crate::log::{
 pub enum SnapshotError {
     /// The encoded state is not one.
     Codec(CodecError),
-    /// A page beyond the machine's RAM.
+    /// A page that the machine does not have.
     Page {
         /// Page frame number.
         pfn: u32,
@@ -59,34 +59,46 @@ impl std::error::Error for SnapshotError {}
 pub struct Snapshot {
     /// What it is made of.
     pub config: MachineConfig,
-    /// Everything but RAM.
+    /// Everything but pages.
     pub state: MachineState,
     /// Number of the first entry of the log after it.
     pub next_entry: u64,
-    /// Pages that are not zero, by page frame number.
-    pages: BTreeMap<u32, Box<[u8; PAGE_BYTES]>>,
+    pages: Pages,
 }
+
+/// The pages that are not as in a new machine, by page number. Nothing in a page: a block of a disk that was filled with zeros.
+type Pages = BTreeMap<u32, Option<Box<[u8; PAGE_BYTES]>>>;
 
 impl Snapshot {
     /// Copies a machine.
     #[must_use]
     pub fn capture(machine: &Machine, next_entry: u64) -> Self {
-        let pages = nonzero_pages(machine).map(|pfn| (pfn, Box::new(*machine.page(pfn))));
+        let content = |page: &[u8; PAGE_BYTES]| page.iter().any(|&byte| byte != 0).then(|| Box::new(*page));
+        let pages = machine.used_pages().map(|pfn| (pfn, content(machine.page(pfn))));
         Self { config: *machine.config(), state: machine.state(), next_entry, pages: pages.collect() }
     }
 
-    /// Makes the machine.
+    /// Makes the machine, which has no disks.
     ///
     /// # Errors
-    /// If this host or version cannot, or a page lies beyond its RAM.
+    /// If this host or version cannot, or there is a page that it does not have.
     pub fn restore(&self) -> Result<Machine, SnapshotError> {
-        let mut machine = Machine::restore(self.config, &self.state).map_err(SnapshotError::Machine)?;
+        self.restore_with_images(Images::default())
+    }
+
+    /// Makes the machine with the images of its disks, whose digests the caller has checked.
+    ///
+    /// # Errors
+    /// If this host or version cannot, or there is a page that it does not have.
+    pub fn restore_with_images(&self, images: Images) -> Result<Machine, SnapshotError> {
+        let mut machine =
+            Machine::restore_with_images(self.config, images, &self.state).map_err(SnapshotError::Machine)?;
         let count = machine.page_count();
         for (&pfn, data) in &self.pages {
             if pfn >= count {
                 return Err(SnapshotError::Page { pfn, count });
             }
-            machine.write_page(pfn, data);
+            machine.write_page(pfn, data.as_deref().unwrap_or(&[0; PAGE_BYTES]));
         }
         Ok(machine)
     }
@@ -118,37 +130,29 @@ impl Snapshot {
 /// Puts a snapshot together from segments.
 #[derive(Debug, Default)]
 pub struct Assembler {
-    pages: BTreeMap<u32, Box<[u8; PAGE_BYTES]>>,
+    pages: Pages,
 }
 
 impl Assembler {
     /// Takes pages; later ones replace earlier ones.
     pub fn pages(&mut self, pages: Vec<PageImage>) {
-        for PageImage { pfn, data } in pages {
-            match data {
-                Some(data) => self.pages.insert(pfn, data),
-                None => self.pages.remove(&pfn),
-            };
-        }
+        self.pages.extend(pages.into_iter().map(|page| (page.pfn, page.data)));
     }
 
     /// Completes the snapshot.
     ///
     /// # Errors
     /// If the state is not one, or of another place than its segment says.
-    pub fn finish(self, segment: StateSegment) -> Result<Snapshot, SnapshotError> {
+    pub fn finish(mut self, segment: StateSegment) -> Result<Snapshot, SnapshotError> {
         let (config, state): (MachineConfig, MachineState) =
             codec::decode(&segment.encoded).map_err(SnapshotError::Codec)?;
         if state.position != segment.at {
             return Err(SnapshotError::Misplaced { machine: state.position, log: segment.at });
         }
+        // A page of RAM that is zero is as in a new machine; a block of a disk is not, because it hides the image.
+        self.pages.retain(|&pfn, data| data.is_some() || u64::from(pfn) >= config.memory_bytes / PAGE_BYTES as u64);
         Ok(Snapshot { config, state, next_entry: segment.next_entry, pages: self.pages })
     }
-}
-
-/// Page frame numbers of the pages that are not zero.
-pub fn nonzero_pages(machine: &Machine) -> impl Iterator<Item = u32> + '_ {
-    (0..machine.page_count()).filter(|&pfn| !machine.is_zero_page(pfn))
 }
 
 /// These pages as a segment; at most [`PAGES_IN_SEGMENT_MAX`].
@@ -158,7 +162,7 @@ pub fn pages_segment(machine: &Machine, next_entry: u64, pfns: &[u32]) -> Vec<u8
     encode_pages(machine.position(), next_entry, pages)
 }
 
-/// Everything but RAM as the segment that completes a snapshot. `next_entry` is the number of the first entry after it.
+/// Everything but pages as the segment that completes a snapshot. `next_entry` is the number of the first entry after it.
 #[must_use]
 pub fn state_segment(machine: &Machine, next_entry: u64) -> Vec<u8> {
     let encoded = codec::encode(&(machine.config(), machine.state()));
@@ -167,7 +171,7 @@ pub fn state_segment(machine: &Machine, next_entry: u64) -> Vec<u8> {
 
 /// The whole machine as segments, one at a time.
 pub fn segments(machine: &Machine, next_entry: u64) -> impl Iterator<Item = Vec<u8>> + '_ {
-    let mut pfns = nonzero_pages(machine);
+    let mut pfns = machine.used_pages();
     let chunks = std::iter::from_fn(move || {
         let chunk: Vec<u32> = pfns.by_ref().take(PAGES_IN_SEGMENT_MAX).collect();
         (!chunk.is_empty()).then(|| pages_segment(machine, next_entry, &chunk))
@@ -175,17 +179,18 @@ pub fn segments(machine: &Machine, next_entry: u64) -> impl Iterator<Item = Vec<
     chunks.chain(std::iter::once_with(move || state_segment(machine, next_entry)))
 }
 
-/// Begins a log with `machine` as it is. `program` is for humans.
+/// Begins a log with `machine` as it is. `program` is for humans; `disks` are the paths of the images of its disks, in their order.
 ///
 /// # Errors
 /// If writing fails.
 pub fn begin_log<W: Write>(
     output: W,
     program: &str,
+    disks: Vec<String>,
     machine: &Machine,
     next_entry: u64,
 ) -> Result<LogWriter<W>, LogError> {
-    let header = LogHeader::new(program, codec::encode(machine.config()));
+    let header = LogHeader::new(program, disks, codec::encode(machine.config()));
     let mut writer = LogWriter::create(output, &header)?;
     for segment in segments(machine, next_entry) {
         writer.write_segment(&segment)?;
@@ -197,8 +202,8 @@ pub fn begin_log<W: Write>(
 ///
 /// # Errors
 /// If writing fails.
-pub fn save<W: Write>(output: W, program: &str, machine: &Machine) -> Result<W, LogError> {
-    begin_log(output, program, machine, 1)?.finish(&Totals {
+pub fn save<W: Write>(output: W, program: &str, disks: Vec<String>, machine: &Machine) -> Result<W, LogError> {
+    begin_log(output, program, disks, machine, 1)?.finish(&Totals {
         at: machine.position(),
         entries: 0,
         outputs: machine.outputs(),

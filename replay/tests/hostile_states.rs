@@ -45,7 +45,7 @@ fn a_state_with_changed_bytes_is_refused_or_runs() {
                 refused += 1;
                 continue;
             };
-            for pfn in (0..machine.page_count()).filter(|&pfn| !machine.is_zero_page(pfn)) {
+            for pfn in machine.used_pages() {
                 other.write_page(pfn, machine.page(pfn));
             }
             let _ = (other.clock_ns(), other.next_deadline_ns());

@@ -246,7 +246,7 @@ fn file_from_the_middle() -> (Vec<u8>, Machine, World) {
     guest::drain(&mut recorder);
     let first = recorder.next_entry();
     recorder.live.outputs.clear();
-    let mut writer = snapshot::begin_log(Vec::new(), "talker", &primary, first).unwrap();
+    let mut writer = snapshot::begin_log(Vec::new(), "talker", vec![], &primary, first).unwrap();
     for limit in (600..).step_by(100) {
         let stop = recorder.run(&mut primary, Until::About(limit));
         recorder.flush();
@@ -315,7 +315,7 @@ fn a_snapshot_is_the_machine() {
     let copy = Snapshot::capture(&original, recorder.next_entry());
     assert_eq!(machine_digest(&mut copy.restore().unwrap()), machine_digest(&mut original));
 
-    let saved = snapshot::save(Vec::new(), "talker", &original).unwrap();
+    let saved = snapshot::save(Vec::new(), "talker", vec![], &original).unwrap();
     let loaded = Snapshot::read(&mut LogReader::open(&saved[..]).unwrap()).unwrap();
     let mut restored = loaded.restore().unwrap();
     assert_eq!(machine_digest(&mut restored), machine_digest(&mut original));
@@ -339,7 +339,7 @@ fn pages_sent_ahead_and_again_give_the_last_copy() {
         replay::Segment::Pages(pages) => assembler.pages(pages),
         other => panic!("{other:?}"),
     };
-    let all: Vec<u32> = snapshot::nonzero_pages(&source).collect();
+    let all: Vec<u32> = source.used_pages().collect();
     take(snapshot::pages_segment(&source, 1, &all));
     source.write_page(3, &[0; 4096]);
     source.write_page(4, &[9; 4096]);

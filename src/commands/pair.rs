@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use emu::DiskMode;
 use ft_net::event::Event;
 use ft_net::node::machine::Recorded;
 use ft_net::runtime::{Attach, Exit, Observer, Operator, Options, run_backup, run_primary};
 use ft_net::shared::Shared;
 
-use super::program;
+use super::program::{self, Booted};
 use crate::cli::{PairArgs, RunArgs};
 use crate::exit;
 use crate::host::errors::{print, say};
+use crate::host::recorded_disks::Search;
 use crate::host::{files, keyboard, signals};
 
 /// How often we look whether the operator wants an end.
@@ -20,16 +22,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Starts a run and serves it.
 pub(crate) fn primary(args: &RunArgs) -> Result<u8> {
-    let (machine, _) = program::boot(args)?;
+    let Booted { machine, paths, .. } = program::boot(args)?;
+    let mut disks = machine.config().devices.disks.iter().flatten().zip(&paths);
+    if let Some((_, path)) = disks.find(|(disk, _)| disk.mode == DiskMode::WriteThrough) {
+        bail!(
+            "{path} with mode=rw does not go with --primary: an image must stay as it is while a backup replays from it"
+        );
+    }
     let options = options(&args.pair)?;
     let operator = hand(&options, args.pair.timeout_ms);
-    let exit = run_primary(&options, &operator, Teller::new("primary"), |answers| Ok(Recorded::new(machine, answers)))?;
+    let exit = run_primary(&options, &operator, Teller::new("primary"), |answers| {
+        Ok(Recorded::new(machine, answers).with_disks(paths))
+    })?;
     Ok(code(&exit, &options.shared))
 }
 
 /// Joins a run, follows it, and takes over.
 pub(crate) fn backup(args: &RunArgs) -> Result<u8> {
-    let options = options(&args.pair)?;
+    let disks = Search::new(&args.disks, None)?.into_opener();
+    let options = Options { disks, ..options(&args.pair)? };
     let operator = hand(&options, args.pair.timeout_ms);
     let exit = run_backup::<Recorded>(&options, &operator, Teller::new("backup"))?;
     Ok(code(&exit, &options.shared))

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use emu::boot::{LinuxBoot, linux};
-use emu::{Machine, MachineConfig};
+use emu::{Devices, Images, Machine, MachineConfig};
 use replay::Snapshot;
 use replay::log::{self, LogReader};
 
 use crate::cli::RunArgs;
+use crate::host::disks::{self, Disk, DiskArg};
+use crate::host::recorded_disks::Search;
 use crate::host::{clock, files, memory};
 
 /// A program as the user named it.
@@ -26,26 +28,44 @@ const MEMORY_BYTES: u64 = 64 << 20;
 const LINUX_MEMORY_BYTES: u64 = 512 << 20;
 const LINUX_COMMAND_LINE: &str = "console=ttyS0";
 
-/// The machine that `args` describe, with its program loaded, and the program's name.
+/// A machine that is ready to run.
+pub(crate) struct Booted {
+    /// The machine.
+    pub(crate) machine: Machine,
+    /// Name of its program.
+    pub(crate) name: String,
+    /// Its disks, if the files are to follow what the guest writes.
+    pub(crate) disks: Vec<Disk>,
+    /// Where the images of its disks are.
+    pub(crate) paths: Vec<String>,
+}
+
+/// The machine that `args` describe, with its program loaded.
 ///
 /// # Errors
 /// What is wrong with the program or the machine, in one line that names it.
-pub(crate) fn boot(args: &RunArgs) -> Result<(Machine, String)> {
+pub(crate) fn boot(args: &RunArgs) -> Result<Booted> {
     if let Some(path) = &args.from {
-        return load(path);
+        return load(path, &args.disks);
     }
     let program = read(args.program.as_deref().context("a program is missing")?)?;
     let is_linux = linux::is_kernel(&program.image);
     let memory_bytes = args.memory.unwrap_or(if is_linux { LINUX_MEMORY_BYTES } else { MEMORY_BYTES });
     memory::check(memory_bytes)?;
+    let disks = disks::open_all(&args.disks)?;
+    let (mut devices, mut images) = (Devices::default(), Images::default());
+    for (number, disk) in disks.iter().enumerate() {
+        devices.disks[number] = Some(disk.config);
+        images[number] = Some(disk.image.clone());
+    }
     let config = MachineConfig {
         memory_bytes,
         clock: args.clock.into(),
         epoch_s: clock::epoch_s(),
         cpu: args.cpu.into(),
-        devices: Default::default(),
+        devices,
     };
-    let mut machine = Machine::new(config)?;
+    let mut machine = Machine::with_images(config, images)?;
     let command_line = args.append.as_deref().unwrap_or(program.cmdline);
     let name = program.name;
     let about = || format!("cannot run {name}");
@@ -56,11 +76,12 @@ pub(crate) fn boot(args: &RunArgs) -> Result<(Machine, String)> {
         ensure!(args.initrd.is_none(), "--initrd is for a Linux kernel, which {name} is not");
         machine.load_elf(&program.image, command_line).with_context(about)?;
     }
-    Ok((machine, name))
+    let paths = disks.iter().map(Disk::path).collect();
+    Ok(Booted { machine, name, disks, paths })
 }
 
-/// The machine of a snapshot, and the name of its program.
-fn load(path: &Path) -> Result<(Machine, String)> {
+/// The machine of a snapshot.
+fn load(path: &Path, disks: &[DiskArg]) -> Result<Booted> {
     let about = || path.display().to_string();
     let summary = log::check(BufReader::new(files::open(path)?)).with_context(about)?;
     ensure!(
@@ -71,7 +92,9 @@ fn load(path: &Path) -> Result<(Machine, String)> {
     let mut reader = LogReader::open(BufReader::new(files::open(path)?)).with_context(about)?;
     let snapshot = Snapshot::read(&mut reader).with_context(about)?;
     memory::check(snapshot.config.memory_bytes).with_context(about)?;
-    Ok((snapshot.restore().with_context(about)?, summary.header.program))
+    let found = Search::new(disks, path.parent())?.find(&snapshot.config, &summary.header.disks).with_context(about)?;
+    let machine = snapshot.restore_with_images(found.images).with_context(about)?;
+    Ok(Booted { machine, name: summary.header.program, disks: Vec::new(), paths: found.paths })
 }
 
 fn read(path: &Path) -> Result<Program> {

@@ -12,6 +12,7 @@ use replay::{Divergence, ReplayStop, Replayer, Snapshot, machine_digest};
 use crate::cli::ReplayArgs;
 use crate::exit;
 use crate::host::errors::{print, say, say_report};
+use crate::host::recorded_disks::Search;
 use crate::host::{files, keyboard, memory, signals};
 use crate::solo::{LogFile, Solo};
 
@@ -26,13 +27,15 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<u8> {
     let mut reader = LogReader::open(BufReader::new(files::open(&args.log)?)).with_context(about)?;
     let snapshot = Snapshot::read(&mut reader).with_context(about)?;
     memory::check(snapshot.config.memory_bytes).with_context(about)?;
-    let machine = snapshot.restore().with_context(about)?;
+    let search = Search::new(&args.disks, args.log.parent())?;
+    let disks = search.find(&snapshot.config, &summary.header.disks).with_context(about)?;
+    let machine = snapshot.restore_with_images(disks.images).with_context(about)?;
     if args.until.is_some_and(|until| until < machine.position().retired) {
         bail!("{}: the log begins at instruction {}, after --until", about(), machine.position());
     }
     signals::install();
     let replayer = Replayer::new(machine.position(), snapshot.next_entry);
-    let mut session = Session { reader, machine, replayer, quiet: args.quiet };
+    let mut session = Session { reader, machine, replayer, disks: disks.paths, quiet: args.quiet };
     match session.run(args.until).with_context(about)? {
         Reached::Diverged(divergence) => {
             say_report(&divergence.to_string());
@@ -55,6 +58,8 @@ struct Session {
     reader: LogReader<BufReader<File>>,
     machine: Machine,
     replayer: Replayer,
+    /// Where the images of its disks are.
+    disks: Vec<String>,
     quiet: bool,
 }
 
@@ -127,10 +132,11 @@ impl Session {
         }
     }
 
-    /// From here on the world answers. Entries of the log that come later are left out: this is another history.
+    /// From here on the world answers, but what the guest writes to its disks stays in the machine. Entries of the log that come later are left out: this is another history.
     fn go_live(self, args: &ReplayArgs, program: &str) -> Result<u8> {
         let next_entry = self.replayer.replayed() + 1;
-        let create = |path: &std::path::PathBuf| LogFile::create(path, program, &self.machine, next_entry);
+        let create =
+            |path: &std::path::PathBuf| LogFile::create(path, program, self.disks.clone(), &self.machine, next_entry);
         let log = args.record.as_ref().map(create).transpose()?;
         say(format_args!("live from instruction {}", self.machine.position()));
         let typed: mpsc::Receiver<Vec<u8>> = keyboard::start();

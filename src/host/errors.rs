@@ -4,11 +4,19 @@ use std::fmt;
 use std::io::{self, ErrorKind, Write};
 
 use super::terminal;
+use crate::exit;
 
 /// Says one line on stderr. If nobody can hear it, so be it.
 pub(crate) fn say(what: fmt::Arguments<'_>) {
     let line = what.to_string().replace(['\n', '\r'], "; ");
     let _ = write!(io::stderr().lock(), "ftemu: {line}{}", terminal::newline());
+}
+
+/// Says why this process cannot go on, and ends it. For where no error can be handed up.
+pub(crate) fn fatal(what: fmt::Arguments<'_>) -> ! {
+    terminal::restore();
+    say(what);
+    std::process::exit(i32::from(exit::ERROR))
 }
 
 /// Says a text of several lines on stderr, such as a report of a divergence.

@@ -74,6 +74,7 @@ static GUESTS: &[Guest] = guests! {
     "selfmod", "changes its own code, in every way that is allowed", "rounds=1000";
     "faults", "raises every exception, in ring 0 and ring 3, and checks what the CPU reports", "";
     "exact", "pieces of code whose retired count is known by construction", "";
+    "disk", "writes and reads a virtio disk at random, compared with a copy in memory", "ops=200";
     "mixed", "kernel: lists, matrices, a state machine and a CRC", "n=20";
     "sha256", "kernel: straight blocks of rotates and adds", "n=20";
     "sieve", "kernel: strided stores", "n=20";

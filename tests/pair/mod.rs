@@ -38,14 +38,25 @@ impl Site {
 
     /// Starts a run of a built-in guest.
     pub fn primary(&self, guest: &str, append: &str) -> Replica {
-        let mut primary = self.run(&[&format!("guest:{guest}"), "--append", append, "--primary"]);
+        self.primary_with(guest, append, &[])
+    }
+
+    /// The same with more options.
+    pub fn primary_with(&self, guest: &str, append: &str, options: &[&str]) -> Replica {
+        let guest = format!("guest:{guest}");
+        let mut primary = self.run(&[&[&guest, "--append", append, "--primary"], options].concat());
         primary.hear("serving");
         primary
     }
 
     /// Starts a backup that may have to wait.
     pub fn waiting_backup(&self) -> Replica {
-        self.run(&["--backup"])
+        self.waiting_backup_with(&[])
+    }
+
+    /// The same with more options.
+    pub fn waiting_backup_with(&self, options: &[&str]) -> Replica {
+        self.run(&[&["--backup"], options].concat())
     }
 
     /// Starts a backup, and waits until it could take over.

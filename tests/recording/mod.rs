@@ -5,7 +5,12 @@
 
 use std::ops::ControlFlow;
 
-use emu::{ClockMode, CpuModel, Input, Machine, MachineConfig, Output, Position, Power, Stop, Until};
+use std::sync::Arc;
+
+use emu::{
+    ClockMode, CpuModel, Devices, DiskConfig, DiskMode, Images, Input, Machine, MachineConfig, Output, Position, Power,
+    Stop, Until, image_digest,
+};
 use replay::recorder::{Live, Recorder};
 use replay::replayer::{ReplayStop, Replayer};
 use replay::{Segment, decode_segment, machine_digest};
@@ -17,6 +22,9 @@ struct World {
     now_ns: u64,
     bits: u64,
     console: Vec<u8>,
+    /// A file that follows what is written to the disk, and the flushes that are to be answered.
+    file: Vec<u8>,
+    flushes: Vec<(u8, u64)>,
 }
 
 /// The next of a sequence of pseudo-random words.
@@ -36,8 +44,14 @@ impl Live for World {
     }
 
     fn output(&mut self, _number: u64, output: Output, _entry: u64) -> ControlFlow<()> {
-        if let Output::Console { byte, .. } = output {
-            self.console.push(byte);
+        match output {
+            Output::Console { byte, .. } => self.console.push(byte),
+            Output::Disk { offset, bytes, .. } => {
+                let start = usize::try_from(offset).unwrap();
+                self.file[start..start + bytes.len()].copy_from_slice(&bytes);
+            }
+            Output::Flush { disk, flush } => self.flushes.push((disk, flush)),
+            Output::Power(_) | Output::Frame { .. } => {}
         }
         ControlFlow::Continue(())
     }
@@ -50,6 +64,8 @@ pub struct Recorded {
     pub at: Position,
     pub digest: u128,
     pub power: Option<Power>,
+    /// The file that has followed the disk.
+    pub file: Vec<u8>,
 }
 
 /// A machine and its program.
@@ -60,23 +76,41 @@ pub struct Boot<'a> {
     pub cmdline: &'a str,
     pub clock: ClockMode,
     pub cpu: CpuModel,
+    /// It has a disk.
+    pub disk: Option<DiskMode>,
+}
+
+/// What is on a disk at first: a part of a block at its end.
+pub fn image() -> Vec<u8> {
+    let mut bits = 5;
+    std::iter::repeat_with(|| next_bits(&mut bits).to_le_bytes()).flatten().take((1 << 20) + 512).collect()
 }
 
 impl Boot<'_> {
     fn machine(&self) -> Machine {
         let (clock, cpu) = (self.clock, self.cpu);
-        let config =
-            MachineConfig { memory_bytes: 32 << 20, clock, epoch_s: 1_700_000_000, cpu, devices: Default::default() };
-        let mut machine = Machine::new(config).unwrap();
+        let mut devices = Devices::default();
+        devices.disks[0] = self.disk.map(|mode| {
+            let image = image();
+            DiskConfig { bytes: image.len() as u64, mode, digest: image_digest(&image) }
+        });
+        let config = MachineConfig { memory_bytes: 32 << 20, clock, epoch_s: 1_700_000_000, cpu, devices };
+        let mut machine = Machine::with_images(config, images(&config)).unwrap();
         machine.load_elf(self.image, self.cmdline).unwrap();
         machine
     }
 }
 
+fn images(config: &MachineConfig) -> Images {
+    let mut images = Images::default();
+    images[0] = config.devices.disks[0].map(|_| Arc::new(image()) as _);
+    images
+}
+
 /// Runs the guest to its end, typing `input` line by line whenever it waits.
 pub fn record(boot: &Boot, input: &str) -> Recorded {
     let mut machine = boot.machine();
-    let world = World { now_ns: 0, bits: 1, console: Vec::new() };
+    let world = World { now_ns: 0, bits: 1, console: Vec::new(), file: image(), flushes: Vec::new() };
     let mut recorder = Recorder::new(world, &machine, 1);
     let (mut lines, mut seq, mut slices) = (input.split_inclusive('\n'), 0, 0u64);
     loop {
@@ -92,7 +126,11 @@ pub fn record(boot: &Boot, input: &str) -> Recorded {
             recorder.digest(&mut machine);
         }
         let limit = Until::About(machine.position().retired + 20_000);
-        match recorder.run(&mut machine, limit) {
+        let stop = recorder.run(&mut machine, limit);
+        for (disk, flush) in std::mem::take(&mut recorder.live.flushes) {
+            recorder.deliver(&mut machine, Input::Flushed { disk, flush });
+        }
+        match stop {
             Stop::Halted if machine.console_backlog() == 0 => {
                 if let Some(line) = lines.next() {
                     seq += 1;
@@ -109,6 +147,7 @@ pub fn record(boot: &Boot, input: &str) -> Recorded {
     Recorded {
         segments: std::iter::from_fn(|| recorder.poll_segment()).map(|s| s.encode().bytes).collect(),
         console: recorder.live.console,
+        file: recorder.live.file,
         at: machine.position(),
         digest: machine_digest(&mut machine),
         power: machine.power(),
@@ -117,8 +156,9 @@ pub fn record(boot: &Boot, input: &str) -> Recorded {
 
 /// The same machine, made anew from what is saved of it.
 fn moved(machine: &Machine) -> Machine {
-    let mut other = Machine::restore(*machine.config(), &machine.state()).unwrap();
-    for pfn in (0..machine.page_count()).filter(|&pfn| !machine.is_zero_page(pfn)) {
+    let images = images(machine.config());
+    let mut other = Machine::restore_with_images(*machine.config(), images, &machine.state()).unwrap();
+    for pfn in machine.used_pages() {
         other.write_page(pfn, machine.page(pfn));
     }
     other

@@ -97,4 +97,22 @@ impl Outside for Cpu {
     fn print(&mut self, byte: u8) {
         self.print_byte(byte);
     }
+
+    fn disk_read(&self, number: u8, offset: u64, out: &mut [u8]) {
+        if let Some(disk) = self.disks.get(number.into()) {
+            disk.read(offset, out);
+        }
+    }
+
+    fn disk_write(&mut self, number: u8, offset: u64, data: &[u8]) {
+        if let Some(disk) = self.disks.get_mut(number.into()) {
+            disk.write(offset, data);
+        }
+    }
+
+    fn disk_zero(&mut self, number: u8, offset: u64, length: u64) {
+        if let Some(disk) = self.disks.get_mut(number.into()) {
+            disk.zero(offset, length);
+        }
+    }
 }

@@ -23,6 +23,7 @@ use std::ptr::NonNull;
 
 use crate::block::Cache;
 use crate::bus::Bus;
+use crate::disk::Disks;
 use crate::event::Door;
 use crate::mem::{Mem, Parts, Spaces, Tlb};
 use crate::op::{Header, Links, Op};
@@ -168,6 +169,7 @@ pub(crate) struct Cpu {
     /// What the model of this CPU has.
     pub(crate) features: FeatureSet,
     pub(crate) mem: Mem,
+    pub(crate) disks: Disks,
     pub(crate) cache: Cache,
     pub(crate) bus: Bus,
     /// Valid while `Machine::run` is active.

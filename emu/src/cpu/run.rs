@@ -12,6 +12,7 @@ use super::{Cpu, Exit, RETURNS, Return};
 use crate::block::Cache;
 use crate::boot::{hand_off, linux};
 use crate::bus::Bus;
+use crate::disk::Disks;
 use crate::engine::run_chain;
 use crate::event::Power;
 use crate::mem::{Half, Mem, PAGE_MASK, Parts, Spaces, Tlb};
@@ -19,7 +20,7 @@ use crate::state::{CpuState, Fpu, Msrs, Pmu, Segment, Shadow, Table};
 
 impl Cpu {
     /// A CPU with `memory_bytes` of RAM, in 64-bit mode with everything else zero.
-    pub(crate) fn new(memory_bytes: u64, features: FeatureSet, bus: Bus) -> io::Result<Box<Self>> {
+    pub(crate) fn new(memory_bytes: u64, features: FeatureSet, bus: Bus, disks: Disks) -> io::Result<Box<Self>> {
         let mut cpu = Box::new(Self {
             gpr: [0; 16],
             zero: 0,
@@ -79,6 +80,7 @@ impl Cpu {
             parts: Parts::default(),
             features,
             mem: Mem::new(memory_bytes)?,
+            disks,
             cache: Cache::new(),
             bus,
             door: None,

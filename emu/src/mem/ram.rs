@@ -19,8 +19,10 @@ pub enum DirtySet {
     Snapshot = 2,
 }
 
-/// All readers' bits.
-const DIRTY_ALL: u8 = 7;
+/// Bit of pages that have been written at all: never cleared.
+const EVER: u8 = 8;
+/// All readers' bits, and `EVER`.
+const DIRTY_ALL: u8 = EVER | 7;
 
 /// RAM with its page records.
 pub(crate) struct Mem {
@@ -190,6 +192,13 @@ impl Mem {
             }
         }
         pages
+    }
+
+    /// The pages that are not zero. Those never written are not even looked at: the host need not give them.
+    pub(crate) fn nonzero(&self) -> impl Iterator<Item = u32> + '_ {
+        let pages = self.map.chunks_exact(PAGE_BYTES).zip(&self.dirty);
+        let used = |(page, dirty): (&[u8], &u8)| dirty & EVER != 0 && page.iter().any(|&b| b != 0);
+        (0u32..).zip(pages).filter(move |&(_, page)| used(page)).map(|(pfn, _)| pfn)
     }
 
     /// The sum over all pages of xxh3-128(page, seed = page number), zero pages counting 0; only pages

@@ -99,7 +99,7 @@ impl Guest {
     /// The same machine, made anew from what is saved of it.
     pub(crate) fn moved(&self) -> Machine {
         let mut other = Machine::restore(*self.machine.config(), &self.machine.state()).unwrap();
-        for pfn in (0..self.machine.page_count()).filter(|&pfn| !self.machine.is_zero_page(pfn)) {
+        for pfn in self.machine.used_pages() {
             other.write_page(pfn, self.machine.page(pfn));
         }
         other

@@ -238,7 +238,7 @@ impl Guest {
 }
 
 pub(crate) fn copy_ram(from: &Machine, to: &mut Machine) {
-    for pfn in (0..from.page_count()).filter(|&pfn| !from.is_zero_page(pfn)) {
+    for pfn in from.used_pages() {
         to.write_page(pfn, from.page(pfn));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use emu::{Input, Output, Position};
 
+use super::Host;
 pub use super::clock::Answers;
 
 /// How a slice of execution ended.
@@ -75,10 +76,10 @@ pub trait Leader: Sized {
     /// Can the machine take more typed bytes?
     fn console_room(&self) -> bool;
 
-    /// The encoded configuration.
+    /// The encoded configuration, and what else [`Follower::new`] needs.
     fn config(&self) -> Vec<u8>;
 
-    /// Every page that is not zero, and forgets which were written.
+    /// Every page that is not as in a new machine, and forgets which were written.
     fn all_pages(&mut self) -> Vec<u32>;
 
     /// Instructions met that the machine does not implement, by name, each once: they raised #UD.
@@ -92,7 +93,7 @@ pub trait Leader: Sized {
     /// The contents of `pages`, encoded.
     fn encode_pages(&self, pages: &[u32]) -> Vec<u8>;
 
-    /// Everything but RAM, encoded. Called with no entry or output left to take.
+    /// Everything but pages, encoded. Called with no entry or output left to take.
     fn state(&mut self) -> Vec<u8>;
 }
 
@@ -101,11 +102,11 @@ pub trait Follower: Sized {
     /// The same machine once it is live.
     type Leader: Leader<Follower = Self>;
 
-    /// A machine with RAM all zero.
+    /// A machine with RAM all zero, and nothing written to its disks, which `host` has.
     ///
     /// # Errors
     /// If `config` is not an encoded configuration, or the host cannot provide such a machine.
-    fn new(config: &[u8]) -> Result<Self, EngineError>;
+    fn new(config: &[u8], host: &dyn Host) -> Result<Self, EngineError>;
 
     /// Takes in pages. Returns how many.
     ///

@@ -29,23 +29,24 @@ impl<L: Leader> Following<L> {
         Self { backup, events: VecDeque::new(), follower: None, ready: false, drained: false, pages: 0, bytes: 0 }
     }
 
-    pub(crate) fn run_slice(&mut self, now: Time, budget: u64) -> Next {
+    pub(crate) fn run_slice(&mut self, host: &dyn Host, budget: u64) -> Next {
         if self.backup.over() {
             return Next::Over;
         }
-        match self.advance(now, budget) {
+        let now = host.now();
+        match self.advance(host, now, budget) {
             Ok(Pace::Busy) => Next::Again { rest: std::time::Duration::ZERO },
             Ok(Pace::Idle) => Next::Wait,
             Err(error) => {
-                self.backup.handle_diverged(now, error.to_string());
+                self.backup.handle_failed(now, self.ready, error.to_string());
                 Next::Over
             }
         }
     }
 
-    fn advance(&mut self, now: Time, budget: u64) -> Result<Pace, EngineError> {
+    fn advance(&mut self, host: &dyn Host, now: Time, budget: u64) -> Result<Pace, EngineError> {
         while let Some(feed) = self.backup.poll_feed() {
-            self.take_in(feed)?;
+            self.take_in(host, feed)?;
         }
         let Some(follower) = self.follower.as_mut().filter(|_| self.ready) else {
             return Ok(Pace::Idle);
@@ -60,11 +61,11 @@ impl<L: Leader> Following<L> {
         Ok(pace)
     }
 
-    fn take_in(&mut self, feed: Feed) -> Result<(), EngineError> {
+    fn take_in(&mut self, host: &dyn Host, feed: Feed) -> Result<(), EngineError> {
         match (feed, &mut self.follower) {
             (Feed::Begin { config }, follower) => {
                 (self.pages, self.bytes, self.ready) = (0, 0, false);
-                *follower = Some(L::Follower::new(&config)?);
+                *follower = Some(L::Follower::new(&config, host)?);
             }
             (Feed::Pages { bytes }, Some(follower)) => {
                 self.pages += follower.write_pages(&bytes)?;

@@ -7,6 +7,7 @@ use emu::{ClockMode, DirtySet, Input, Machine, MachineConfig, MachineState, Outp
 use replay::snapshot::{pages_segment, state_segment};
 use replay::{Live, Recorder, ReplayStop, Replayer, codec, decode_segment};
 
+use super::Host;
 use super::engine::{Answers, EngineError, Follower, Leader, Pace, Produced, Segment};
 
 /// A machine on the derived clock is told the time this often (ARCHITECTURE.md, "Time").
@@ -50,8 +51,8 @@ impl Live for Outside {
 pub struct Recorded {
     machine: Machine,
     recorder: Recorder<Outside>,
-    /// Pages ever written: all others are zero.
-    written: Vec<bool>,
+    /// Where the images of its disks are on this host.
+    disks: Vec<String>,
     /// The time that the machine was told last.
     told_ns: u64,
     /// The retired count at which the next digest is due.
@@ -63,13 +64,18 @@ impl Recorded {
     #[must_use]
     pub fn new(machine: Machine, answers: Answers) -> Self {
         let recorder = Recorder::new(Outside::new(answers), &machine, 1);
-        Self::with(machine, recorder)
+        Self::with(machine, recorder, Vec::new())
     }
 
-    fn with(machine: Machine, recorder: Recorder<Outside>) -> Self {
+    /// Backups are told that the images of its disks are at `paths`, in the order of the disks.
+    #[must_use]
+    pub fn with_disks(self, paths: Vec<String>) -> Self {
+        Self { disks: paths, ..self }
+    }
+
+    fn with(machine: Machine, recorder: Recorder<Outside>, disks: Vec<String>) -> Self {
         let (told_ns, retired) = (machine.clock_ns(), machine.position().retired);
-        let written = vec![false; machine.page_count() as usize];
-        Self { machine, recorder, written, told_ns, digest_at: retired + DIGEST_EVERY }
+        Self { machine, recorder, disks, told_ns, digest_at: retired + DIGEST_EVERY }
     }
 
     /// The machine.
@@ -80,14 +86,6 @@ impl Recorded {
 
     fn is_off(&self) -> bool {
         self.machine.power().is_some()
-    }
-
-    fn take_dirty(&mut self) -> Vec<u32> {
-        let pages = self.machine.take_dirty(DirtySet::Transfer);
-        for &pfn in &pages {
-            self.written[pfn as usize] = true;
-        }
-        pages
     }
 }
 
@@ -174,21 +172,16 @@ impl Leader for Recorded {
     }
 
     fn config(&self) -> Vec<u8> {
-        codec::encode(self.machine.config())
+        codec::encode(&(self.machine.config(), &self.disks))
     }
 
     fn all_pages(&mut self) -> Vec<u32> {
-        self.take_dirty();
-        let machine = &self.machine;
-        (0..)
-            .zip(&self.written)
-            .filter(|&(pfn, &written)| written && !machine.is_zero_page(pfn))
-            .map(|(pfn, _)| pfn)
-            .collect()
+        self.machine.take_dirty(DirtySet::Transfer);
+        self.machine.used_pages().collect()
     }
 
     fn dirty_pages(&mut self) -> Vec<u32> {
-        self.take_dirty()
+        self.machine.take_dirty(DirtySet::Transfer)
     }
 
     fn encode_pages(&self, pages: &[u32]) -> Vec<u8> {
@@ -204,6 +197,7 @@ impl Leader for Recorded {
 /// A machine that follows.
 pub struct Replayed {
     config: MachineConfig,
+    disks: Vec<String>,
     machine: Machine,
     replayer: Replayer,
 }
@@ -219,11 +213,12 @@ impl Replayed {
 impl Follower for Replayed {
     type Leader = Recorded;
 
-    fn new(config: &[u8]) -> Result<Self, EngineError> {
-        let config: MachineConfig = codec::decode(config).map_err(error)?;
-        let machine = Machine::new(config).map_err(error)?;
+    fn new(config: &[u8], host: &dyn Host) -> Result<Self, EngineError> {
+        let (config, paths): (MachineConfig, Vec<String>) = codec::decode(config).map_err(error)?;
+        let disks = host.disks(&config, &paths).map_err(EngineError)?;
+        let machine = Machine::with_images(config, disks.images).map_err(error)?;
         let replayer = Replayer::new(machine.position(), 1);
-        Ok(Self { config, machine, replayer })
+        Ok(Self { config, disks: disks.paths, machine, replayer })
     }
 
     fn write_pages(&mut self, bytes: &[u8]) -> Result<u64, EngineError> {
@@ -291,7 +286,7 @@ impl Follower for Replayed {
 
     fn go_live(self, answers: Answers) -> Result<Recorded, EngineError> {
         let recorder = self.replayer.go_live(&self.machine, Outside::new(answers)).map_err(error)?;
-        Ok(Recorded::with(self.machine, recorder))
+        Ok(Recorded::with(self.machine, recorder, self.disks))
     }
 }
 

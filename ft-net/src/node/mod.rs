@@ -4,6 +4,7 @@
 //! (`poll_*`, until empty, after each of these calls).
 
 mod clock;
+pub mod disks;
 pub mod engine;
 mod following;
 pub mod machine;
@@ -13,7 +14,7 @@ mod transfer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use emu::Output;
+use emu::{MachineConfig, Output};
 
 use crate::event::Event;
 use crate::message::Message;
@@ -23,6 +24,7 @@ use crate::proto::output::Outputs;
 use crate::proto::primary::Primary;
 use crate::proto::{Config, ConnId, Transmit};
 use crate::time::Time;
+use disks::HostDisks;
 use engine::{Answers, Follower, Leader};
 use following::Following;
 use serving::Serving;
@@ -34,6 +36,14 @@ pub trait Host: Send + Sync {
 
     /// 64 random bits for the guest.
     fn random(&self) -> u64;
+
+    /// The images of the disks of a machine of `config`, which the primary has at `paths`.
+    ///
+    /// # Errors
+    /// In one line, what is missing or not the same.
+    fn disks(&self, _config: &MachineConfig, _paths: &[String]) -> Result<HostDisks, String> {
+        Ok(HostDisks::default())
+    }
 }
 
 /// When to call [`Node::run_slice`] again.
@@ -147,7 +157,7 @@ impl<L: Leader> Node<L> {
 
     /// Lets the machine run for at most about `budget` instructions, and a backup that may become the primary.
     pub fn run_slice(&mut self, budget: u64) -> Next {
-        let next = either!(&mut self.role, |s| s.run_slice(budget), |f| f.run_slice(self.host.now(), budget));
+        let next = either!(&mut self.role, |s| s.run_slice(budget), |f| f.run_slice(&*self.host, budget));
         if let Half::Following(following) = &mut self.role
             && following.backup.won()
             && let Some(serving) = following.take_over(&self.host)

@@ -430,9 +430,9 @@ impl Backup {
         self.leave_when_drained();
     }
 
-    /// The machine does not follow the log: this replica must never serve.
-    pub fn handle_diverged(&mut self, now: Time, reason: String) {
-        self.send(now, Message::Bye(Bye::Diverged));
+    /// The machine does not follow the log, or, if it was not yet `following`, cannot be had here: this replica must never serve.
+    pub fn handle_failed(&mut self, now: Time, following: bool, reason: String) {
+        self.send(now, Message::Bye(if following { Bye::Diverged } else { Bye::Unable }));
         self.halt(reason);
     }
 

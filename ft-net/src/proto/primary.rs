@@ -189,6 +189,7 @@ impl Primary {
             },
             Message::Bye(bye) => {
                 let reason = match bye {
+                    Bye::Unable => "it cannot have this machine, and says why itself",
                     Bye::Diverged => "its replay does not match the log",
                     Bye::Detach | Bye::PowerOff { .. } => "it was stopped by its operator",
                 };

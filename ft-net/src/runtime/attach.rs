@@ -15,6 +15,7 @@ use super::{StartError, spawn};
 use crate::frame;
 use crate::message::{Bye, ClientStatus, Message};
 use crate::node::Host;
+use crate::node::disks::DiskOpener;
 use crate::proto::client::Client;
 use crate::shared::{ServingAt, Shared, SharedError};
 
@@ -60,7 +61,7 @@ impl Attach {
         let (to, from) = mpsc::channel();
         let (tell, events) = mpsc::channel();
         let progress = Arc::new(Progress::default());
-        let host = ProcessHost::new();
+        let host = ProcessHost::new(DiskOpener::default());
         let worker = Worker {
             client: Client::new(random_id(), timeout, host.now()),
             host,

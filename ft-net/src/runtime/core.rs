@@ -59,7 +59,7 @@ pub fn run_primary<L: Leader>(
     make: impl FnOnce(Answers) -> Result<L, EngineError>,
 ) -> Result<Exit, StartError> {
     let listener = listen(options)?;
-    let host: Arc<dyn Host> = Arc::new(ProcessHost::new());
+    let host: Arc<dyn Host> = Arc::new(ProcessHost::new(options.disks.clone()));
     let answers = Answers::new(Arc::clone(&host), 0);
     let machine = make(answers.clone()).map_err(StartError::Machine)?;
     let instance = random_id();
@@ -89,7 +89,7 @@ pub fn run_backup<L: Leader>(
     observer: Box<dyn Observer>,
 ) -> Result<Exit, StartError> {
     let listener = listen(options)?;
-    let host: Arc<dyn Host> = Arc::new(ProcessHost::new());
+    let host: Arc<dyn Host> = Arc::new(ProcessHost::new(options.disks.clone()));
     let node = Node::<L>::backup(config(options, 0), Arc::clone(&host));
     Core::start(options, operator, observer, listener, host, None, node)
 }

@@ -3,7 +3,10 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
+use emu::MachineConfig;
+
 use crate::node::Host;
+use crate::node::disks::{DiskOpener, HostDisks};
 use crate::time::Time;
 
 /// The process's own clock and entropy.
@@ -11,6 +14,7 @@ use crate::time::Time;
 pub struct ProcessHost {
     zero: Instant,
     pool: Mutex<Pool>,
+    disks: DiskOpener,
 }
 
 /// Entropy fetched in one go.
@@ -21,16 +25,10 @@ struct Pool {
 }
 
 impl ProcessHost {
-    /// Time begins now.
+    /// Time begins now; images of disks are opened by `disks`.
     #[must_use]
-    pub fn new() -> Self {
-        Self { zero: Instant::now(), pool: Mutex::default() }
-    }
-}
-
-impl Default for ProcessHost {
-    fn default() -> Self {
-        Self::new()
+    pub fn new(disks: DiskOpener) -> Self {
+        Self { zero: Instant::now(), pool: Mutex::default(), disks }
     }
 }
 
@@ -47,6 +45,10 @@ impl Host for ProcessHost {
         }
         pool.left -= 1;
         pool.words[pool.left]
+    }
+
+    fn disks(&self, config: &MachineConfig, paths: &[String]) -> Result<HostDisks, String> {
+        self.disks.open(config, paths)
     }
 }
 

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use emu::Power;
 
+use crate::node::disks::DiskOpener;
 use crate::node::engine::EngineError;
 use crate::shared::{Shared, SharedError};
 
@@ -53,6 +54,8 @@ pub struct Options {
     pub timeout: Duration,
     /// `false`: outputs do not wait for the backup. Unsafe.
     pub output_rule: bool,
+    /// How a backup comes by the images of disks.
+    pub disks: DiskOpener,
 }
 
 impl Options {
@@ -67,6 +70,7 @@ impl Options {
             connect: None,
             timeout: Duration::from_millis(1000),
             output_rule: true,
+            disks: DiskOpener::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use emu::{Control, Input, Output, Position, Power};
+use ft_net::node::Host;
 use ft_net::node::engine::{Answers, EngineError, Follower, Leader, Pace, Produced, Segment};
 
 use crate::rng::mix;
@@ -341,7 +342,7 @@ impl Doors for Replayer<'_> {
 impl Follower for ToyFollower {
     type Leader = Toy;
 
-    fn new(config: &[u8]) -> Result<Self, EngineError> {
+    fn new(config: &[u8], _: &dyn Host) -> Result<Self, EngineError> {
         assert_eq!(config, [7]);
         Ok(Self { state: State::new(), log: VecDeque::new(), replayed: 0, produced: VecDeque::new() })
     }

@@ -29,6 +29,8 @@ pub struct LogHeader {
     pub creator: String,
     /// What the guest runs, for humans: a file name. At most 65,535 bytes count.
     pub program: String,
+    /// Where the images of the machine's disks were, in the order of the disks. What they are is in the configuration.
+    pub disks: Vec<String>,
     /// The machine's configuration, encoded by [`codec`](crate::codec).
     pub config: Vec<u8>,
 }
@@ -36,8 +38,8 @@ pub struct LogHeader {
 impl LogHeader {
     /// The header of a log that this program writes. `config` is a machine's configuration, encoded by [`codec`](crate::codec).
     #[must_use]
-    pub fn new(program: &str, config: Vec<u8>) -> Self {
-        Self { creator: CREATOR.into(), program: program.into(), config }
+    pub fn new(program: &str, disks: Vec<String>, config: Vec<u8>) -> Self {
+        Self { creator: CREATOR.into(), program: program.into(), disks, config }
     }
 
     /// xxh3-128 of the encoded configuration.
@@ -56,6 +58,9 @@ impl LogHeader {
         let mut body = Vec::new();
         put_text(&mut body, &self.creator);
         put_text(&mut body, &self.program);
+        let disks = &self.disks[..self.disks.len().min(emu::DISKS_MAX)];
+        body.push(u8::try_from(disks.len()).unwrap_or(u8::MAX));
+        disks.iter().for_each(|disk| put_text(&mut body, disk));
         body.extend(self.config_digest().to_le_bytes());
         body.extend(&self.config);
         assert!(body.len() <= BODY_BYTES_MAX, "a log header of {} bytes", body.len());
@@ -112,9 +117,11 @@ impl LogHeader {
             return Err(LogError::Version { found: version, creator });
         }
         let program = text(&mut fields).map_err(at)?;
+        let disks = fields.u8().map_err(at)?;
+        let disks = (0..disks).map(|_| text(&mut fields)).collect::<Result<_, _>>().map_err(at)?;
         let config_digest = fields.u128().map_err(at)?;
         let config = fields.take(fields.left()).map_err(at)?.to_vec();
-        let header = Self { creator, program, config };
+        let header = Self { creator, program, disks, config };
         match header.config_digest() == config_digest {
             true => Ok(header),
             false => Err(at(fields.corrupt("the digest of the configuration does not match"))),
@@ -155,11 +162,12 @@ mod tests {
 
     #[test]
     fn a_header_has_these_bytes() {
-        let header = LogHeader { creator: "me".into(), program: "p".into(), config: vec![1, 2] };
+        let disks = vec!["d".into()];
+        let header = LogHeader { creator: "me".into(), program: "p".into(), disks, config: vec![1, 2] };
         let mut expected = b"FTEMULOG".to_vec();
         expected.extend([3, 0, 0, 0]); // version
-        expected.extend([2 + 2 + 2 + 1 + 16 + 2, 0, 0, 0]); // length of the body
-        expected.extend([2, 0, b'm', b'e', 1, 0, b'p']);
+        expected.extend([2 + 2 + 2 + 1 + 1 + 2 + 1 + 16 + 2, 0, 0, 0]); // length of the body
+        expected.extend([2, 0, b'm', b'e', 1, 0, b'p', 1, 1, 0, b'd']);
         expected.extend(xxh3_128(&[1, 2]).to_le_bytes());
         expected.extend([1, 2]);
         expected.extend(crc32fast::hash(&expected).to_le_bytes());
@@ -169,7 +177,7 @@ mod tests {
 
     #[test]
     fn another_version_names_the_program_that_reads_it() {
-        let mut bytes = LogHeader { creator: "ftemu 9.1.0".into(), program: String::new(), config: vec![] }.encode();
+        let mut bytes = LogHeader { creator: "ftemu 9.1.0".into(), ..LogHeader::new("", vec![], vec![]) }.encode();
         bytes[8] = 7;
         let end = bytes.len() - 4;
         let crc = crc32fast::hash(&bytes[..end]).to_le_bytes();
@@ -187,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_program_name_of_any_length_is_kept_as_far_as_it_goes() {
-        let header = LogHeader { creator: "me".into(), program: "é".repeat(40_000), config: vec![] };
+        let header = LogHeader::new(&"é".repeat(40_000), vec![], vec![]);
         assert_eq!(LogHeader::read(&mut &header.encode()[..]).unwrap().0.program.len(), 65_534);
     }
 }

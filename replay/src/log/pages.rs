@@ -1,4 +1,5 @@
-//! Pages of RAM in a segment: for each its number (u32) and one byte, 0 for a page of zeros, 1 if its 4096 bytes follow.
+//! Pages in a segment: for each its number (u32) and one byte, 0 for a page of zeros, 1 if its 4096 bytes follow. Those of disks
+//! are numbered behind those of RAM; a page of zeros there is a block that the guest has filled with zeros.
 
 use super::SegmentError;
 use super::bytes::Cursor;
@@ -12,7 +13,7 @@ pub const PAGES_IN_SEGMENT_MAX: usize = 256;
 const ZERO: u8 = 0;
 const DATA: u8 = 1;
 
-/// A page of RAM. No data: all zero.
+/// A page. No data: all zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageImage {
     /// Page frame number.

@@ -220,7 +220,7 @@ mod tests {
         let mut encoder = SegmentEncoder::new(1);
         let state = StateSegment { at: Position::at(0), next_entry: 1, encoded: b"state".to_vec() };
         let totals = Totals { at: Position::at(100), entries: 64, outputs: 21, power: None };
-        let mut writer = LogWriter::create(Vec::new(), &LogHeader::new("small", b"config".to_vec())).unwrap();
+        let mut writer = LogWriter::create(Vec::new(), &LogHeader::new("small", vec![], b"config".to_vec())).unwrap();
         let mut ends = vec![writer.offset()];
         for segment in [
             encode_pages(Position::at(0), 1, [(1, &page)]),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Checked, ensure};
 use crate::config::{ConsolePort, Devices};
-use crate::dev::virtio::{Console, Entropy, Function, Model, Outside, Starved};
+use crate::dev::virtio::{Block, Console, Entropy, Function, Model, Outside, Starved};
 use config::{ConfigSpace, Header, Identity};
 use msix::Message;
 
@@ -23,6 +23,8 @@ pub(crate) const CONFIG_DATA: u16 = 0xcfc;
 /// Slots of the virtio functions: they do not move when another device is plugged in.
 const SLOT_CONSOLE: u8 = 1;
 const SLOT_ENTROPY: u8 = 2;
+/// Disk 0; the others follow.
+const SLOT_DISKS: u8 = 4;
 
 /// ISA interrupt lines of even and odd slots.
 pub(crate) const LINES: [u8; 2] = [10, 11];
@@ -49,6 +51,10 @@ impl Pci {
         }
         if devices.entropy {
             functions.push(Function::new(SLOT_ENTROPY, Model::Entropy(Entropy::default())));
+        }
+        for (number, disk) in (0..).zip(&devices.disks) {
+            let model = disk.as_ref().map(|disk| Model::Block(Block::new(number, disk)));
+            functions.extend(model.map(|model| Function::new(SLOT_DISKS + number, model)));
         }
         Self { address: 0, functions }
     }
@@ -136,7 +142,24 @@ impl Pci {
     pub(crate) fn console(&self) -> Option<&Console> {
         self.functions.iter().find_map(|function| match function.model() {
             Model::Console(console) => Some(console),
-            Model::Entropy(_) => None,
+            _ => None,
+        })
+    }
+
+    /// What was written to disk `number` before flush `flush` is durable.
+    pub(crate) fn flushed(&mut self, number: u8, flush: u64) {
+        if let Some(function) = SLOT_DISKS.checked_add(number).and_then(|slot| self.slot(slot))
+            && let Model::Block(block) = function.model_mut()
+        {
+            block.flushed(flush);
+        }
+    }
+
+    /// The flushes that have not been answered: numbers of disks and of flushes.
+    pub(crate) fn pending_flushes(&self) -> impl Iterator<Item = (u8, u64)> + '_ {
+        self.functions.iter().filter_map(|function| match function.model() {
+            Model::Block(block) => Some((block.number(), block.pending_flush()?)),
+            _ => None,
         })
     }
 

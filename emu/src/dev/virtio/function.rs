@@ -100,8 +100,7 @@ impl Function {
 
     /// Checks that a function that began as `new` can be in this state.
     pub(crate) fn check(&self, new: &Self) -> Checked {
-        let same = std::mem::discriminant(&self.model) == std::mem::discriminant(&new.model);
-        ensure(same && self.slot == new.slot, "PCI function")?;
+        ensure(self.model.is_same_device(&new.model) && self.slot == new.slot, "PCI function")?;
         let device = self.model.device();
         self.header.check(&identity(device))?;
         self.msix.check(&new.msix)?;

@@ -16,7 +16,6 @@ pub(crate) struct Io<'a> {
 }
 
 impl Io<'_> {
-    #[allow(dead_code, reason = "the devices so far have no features that change how they work")]
     /// Whether the driver has accepted the feature with this number.
     pub(crate) fn has_feature(&self, bit: u32) -> bool {
         self.features >> bit & 1 != 0
@@ -86,10 +85,24 @@ impl Io<'_> {
         self.outside.ask(query)
     }
 
-    #[allow(dead_code, reason = "the devices so far only print")]
     /// Sends something through the door.
     pub(crate) fn send(&mut self, output: Output) {
         self.outside.send(output);
+    }
+
+    /// Reads what is at `offset` on disk `number`, which is on that disk.
+    pub(crate) fn disk_read(&self, number: u8, offset: u64, out: &mut [u8]) {
+        self.outside.disk_read(number, offset, out);
+    }
+
+    /// Writes it.
+    pub(crate) fn disk_write(&mut self, number: u8, offset: u64, data: &[u8]) {
+        self.outside.disk_write(number, offset, data);
+    }
+
+    /// Writes `length` zeros there.
+    pub(crate) fn disk_zero(&mut self, number: u8, offset: u64, length: u64) {
+        self.outside.disk_zero(number, offset, length);
     }
 
     /// Sends a byte to the console.

@@ -5,11 +5,12 @@
 //! | `queue` | split virtqueues (2.7) |
 //! | `transport` | status, features and queues as the common configuration shows them (2.1 to 2.4, 4.1.4.3) |
 //! | `function` | the PCI function: bars, capabilities, interrupts, work (4.1) |
-//! | `entropy`, `console` | devices (5.4, 5.3) |
+//! | `block`, `entropy`, `console` | devices (5.2, 5.4, 5.3) |
 //!
 //! A doorbell only marks a queue; [`Function::work`] does one unit of work as a step of the machine's run loop
 //! (ARCHITECTURE.md, "Device memory and DMA").
 
+mod block;
 mod console;
 mod entropy;
 mod function;
@@ -17,6 +18,7 @@ mod io;
 mod queue;
 mod transport;
 
+pub use block::Block;
 pub use console::Console;
 pub use entropy::Entropy;
 pub use function::Function;
@@ -55,6 +57,15 @@ pub(crate) trait Outside: Dma {
 
     /// Sends a byte to the console.
     fn print(&mut self, byte: u8);
+
+    /// Reads what is at `offset` on disk `number`, which is on that disk.
+    fn disk_read(&self, number: u8, offset: u64, out: &mut [u8]);
+
+    /// Writes it.
+    fn disk_write(&mut self, number: u8, offset: u64, data: &[u8]);
+
+    /// Writes `length` zeros there.
+    fn disk_zero(&mut self, number: u8, offset: u64, length: u64);
 }
 
 /// A query has no answer yet. The device has changed nothing, and will ask again.
@@ -134,6 +145,8 @@ pub(crate) trait Device {
 /// The devices that there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Model {
+    /// Disk.
+    Block(Block),
     /// Entropy.
     Entropy(Entropy),
     /// Console.
@@ -141,8 +154,17 @@ pub enum Model {
 }
 
 impl Model {
+    /// Whether it is the device that `new` is, whatever has happened to it.
+    fn is_same_device(&self, new: &Self) -> bool {
+        match (self, new) {
+            (Self::Block(block), Self::Block(new)) => block.is_same_disk(new),
+            _ => std::mem::discriminant(self) == std::mem::discriminant(new),
+        }
+    }
+
     fn device(&self) -> &dyn Device {
         match self {
+            Self::Block(device) => device,
             Self::Entropy(device) => device,
             Self::Console(device) => device,
         }
@@ -150,6 +172,7 @@ impl Model {
 
     fn device_mut(&mut self) -> &mut dyn Device {
         match self {
+            Self::Block(device) => device,
             Self::Entropy(device) => device,
             Self::Console(device) => device,
         }

@@ -17,6 +17,8 @@ pub(super) struct Rig {
     pub(super) function: Function,
     pub(super) ram: Vec<u8>,
     pub(super) printed: Vec<u8>,
+    pub(super) sent: Vec<Output>,
+    pub(super) disk: Vec<u8>,
     pub(super) starved: bool,
     asked: u8,
 }
@@ -25,7 +27,15 @@ impl Rig {
     pub(super) fn new(model: Model) -> Self {
         let mut function = Function::new(1, model);
         function.config_write(4, 2, 6);
-        Self { function, ram: vec![0; RAM], printed: Vec::new(), starved: false, asked: 0 }
+        Self {
+            function,
+            ram: vec![0; RAM],
+            printed: Vec::new(),
+            sent: Vec::new(),
+            disk: Vec::new(),
+            starved: false,
+            asked: 0,
+        }
     }
 
     /// Reads the bar with the registers.
@@ -140,10 +150,27 @@ impl Outside for Rig {
         Ok(u64::from_le_bytes([self.asked; 8]))
     }
 
-    fn send(&mut self, _output: Output) {}
+    fn send(&mut self, output: Output) {
+        self.sent.push(output);
+    }
 
     fn print(&mut self, byte: u8) {
         self.printed.push(byte);
+    }
+
+    fn disk_read(&self, _number: u8, offset: u64, out: &mut [u8]) {
+        let start = offset as usize;
+        out.copy_from_slice(&self.disk[start..start + out.len()]);
+    }
+
+    fn disk_write(&mut self, _number: u8, offset: u64, data: &[u8]) {
+        let start = offset as usize;
+        self.disk[start..start + data.len()].copy_from_slice(data);
+    }
+
+    fn disk_zero(&mut self, _number: u8, offset: u64, length: u64) {
+        let start = offset as usize;
+        self.disk[start..start + length as usize].fill(0);
     }
 }
 
