@@ -15,7 +15,7 @@ use crate::dev::pci::LINES as PCI_LINES;
 use crate::dev::pic::ELCR_SLAVE;
 use crate::dev::uart::BACKLOG_MAX;
 use crate::dev::virtio::Starved;
-use crate::dev::{Ioapic, Lapic, Pci, Pic, Pit, Rtc, Uart};
+use crate::dev::{I8042, Ioapic, Lapic, Pci, Pic, Pit, Pm, Rtc, Uart};
 use crate::event::{Control, Door, Input, Power, Stop, Until};
 use crate::mem::{DirtySet, PAGE_BITS, PAGE_BYTES};
 use crate::op::NEVER;
@@ -60,6 +60,8 @@ impl Machine {
             ioapic: Ioapic::new(),
             pit: Pit::new(),
             rtc: Rtc::new(config.epoch_s),
+            i8042: I8042::new(),
+            pm: Pm::new(),
             pci: Pci::new(&config.devices),
             work_is_due: false,
             mode: config.clock,
@@ -202,10 +204,16 @@ impl Machine {
                 cpu.bus.update_functions();
             }
             Input::Control(Control::PowerOff) => cpu.switch_off = true,
+            Input::Control(Control::PowerButton) => {
+                cpu.bus.pm.press_power_button();
+                cpu.bus.update_lines();
+            }
+            Input::Control(Control::CtrlAltDel) => {
+                cpu.bus.i8042.press_ctrl_alt_del();
+                cpu.bus.update_lines();
+            }
             // For devices that this machine does not have.
-            Input::Control(Control::PowerButton | Control::CtrlAltDel)
-            | Input::Frame { .. }
-            | Input::Flushed { .. } => {}
+            Input::Frame { .. } | Input::Flushed { .. } => {}
         }
     }
 
@@ -437,6 +445,8 @@ impl Machine {
             ioapic: cpu.bus.ioapic.clone(),
             pit: cpu.bus.pit.clone(),
             rtc: cpu.bus.rtc.clone(),
+            i8042: cpu.bus.i8042.clone(),
+            pm: cpu.bus.pm.clone(),
             pci: cpu.bus.pci.clone(),
         }
     }
@@ -465,6 +475,8 @@ impl Machine {
             ioapic: state.ioapic.clone(),
             pit: state.pit.clone(),
             rtc: state.rtc.clone(),
+            i8042: state.i8042.clone(),
+            pm: state.pm.clone(),
             pci: state.pci.clone(),
             work_is_due: state.pci.is_due(),
             mode: self.config.clock,
