@@ -13,6 +13,7 @@ use super::program;
 use crate::cli::{PairArgs, RunArgs};
 use crate::exit;
 use crate::host::errors::{print, say};
+use crate::host::keyboard::Typed;
 use crate::host::{files, keyboard, signals};
 
 /// How often we look whether the operator wants an end.
@@ -63,7 +64,7 @@ fn hand(options: &Options, timeout: Duration) -> Operator {
 
 fn type_in(shared: &Shared, timeout: Duration) {
     let mut client = None;
-    for bytes in keyboard::start() {
+    for bytes in keyboard::start().into_iter().map(Typed::bytes) {
         if client.is_none() {
             client = Attach::start(shared.clone(), timeout).ok();
         }
