@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::ptr::NonNull;
 
-use crate::boot::{Elf, ElfError, LinuxBoot, LinuxError, hand_off, linux};
+use crate::boot::{Elf, ElfError, LinuxBoot, LinuxError, acpi, hand_off, linux};
 use crate::bus::Bus;
 use crate::config::{MachineConfig, MachineError};
 use crate::cpu::fault::Trap;
@@ -114,6 +114,7 @@ impl Machine {
     pub fn load_linux(&mut self, boot: &LinuxBoot<'_>) -> Result<(), LinuxError> {
         let mem = &mut self.cpu.mem;
         let entry = linux::load(boot, self.config.memory_bytes, &mut |phys, data| write_ram(mem, phys, data))?;
+        write_ram(mem, acpi::RSDP, &acpi::tables(self.config.clock));
         self.cpu.flush_code();
         self.cpu.set_state(&CpuState::linux(entry));
         Ok(())

@@ -13,6 +13,7 @@ use acpi_tables::rsdp::Rsdp;
 use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
 
+use crate::ClockMode;
 use crate::bus::{IRQ_KEYBOARD, IRQ_PIT, IRQ_RTC, IRQ_SCI, IRQ_UART, PCI_HOLE, PCI_IRQS, PIN_PIT, RESET, UART};
 use crate::dev::{ioapic, lapic, pm};
 
@@ -28,12 +29,15 @@ const REVISION: u32 = 1;
 const HEADER_BYTES: u32 = 36;
 
 /// The tables, for memory from [`RSDP`] on.
+///
+/// With the host's clock they do not name the power management timer: each read of a clock is a query then, and Linux would
+/// make fifty thousand of them to see whether that timer works, which it never uses.
 #[must_use]
-pub fn tables() -> Vec<u8> {
+pub fn tables(clock: ClockMode) -> Vec<u8> {
     let mut area = Area(vec![0; 64]);
     let dsdt = area.put(dsdt().as_slice());
     let facs = area.put(&bytes(&FACS::new()));
-    let fadt = area.put(&bytes(&fadt(dsdt, facs)));
+    let fadt = area.put(&bytes(&fadt(dsdt, facs, clock == ClockMode::Derived)));
     let madt = area.put(madt().as_slice());
     let mut xsdt = XSDT::new(OEM, TABLE, REVISION);
     xsdt.add_entry(fadt);
@@ -64,7 +68,7 @@ fn bytes(table: &dyn Aml) -> Vec<u8> {
 }
 
 /// The fixed hardware: no SMI, always in ACPI mode.
-fn fadt(dsdt: u64, facs: u64) -> acpi_tables::fadt::FADT {
+fn fadt(dsdt: u64, facs: u64, has_timer: bool) -> acpi_tables::fadt::FADT {
     /// Legacy devices, an 8042, no VGA, no ASPM.
     const BOOT_ARCHITECTURE: u16 = 1 | 2 | 4 | 1 << 4;
     /// No C2, no C3.
@@ -82,8 +86,11 @@ fn fadt(dsdt: u64, facs: u64) -> acpi_tables::fadt::FADT {
     fadt.sci_int = u16::from(IRQ_SCI).into();
     fadt.pm1a_evt_blk = port(pm::EVENT).into();
     fadt.pm1a_cnt_blk = port(pm::CONTROL).into();
-    fadt.pm_tmr_blk = port(pm::TIMER).into();
-    (fadt.pm1_evt_len, fadt.pm1_cnt_len, fadt.pm_tmr_len) = (4, 2, 4);
+    (fadt.pm1_evt_len, fadt.pm1_cnt_len) = (4, 2);
+    if has_timer {
+        fadt.pm_tmr_blk = port(pm::TIMER).into();
+        fadt.pm_tmr_len = 4;
+    }
     (fadt.p_lvl2_lat, fadt.p_lvl3_lat) = (NO_STATE.into(), NO_STATE.into());
     fadt.century = 0x32;
     fadt.iapc_boot_arch = BOOT_ARCHITECTURE.into();
@@ -204,7 +211,7 @@ mod tests {
 
     #[test]
     fn everything_is_found_from_the_root_pointer() {
-        let tables = tables();
+        let tables = tables(ClockMode::Derived);
         assert!(RSDP + tables.len() as u64 <= END);
         assert!(tables.starts_with(b"RSD PTR "));
         let xsdt = table(&tables, word(&tables, 24));

@@ -270,7 +270,6 @@ pub(crate) fn load(
     let descriptors = [0, 0, hand_off::CODE_DESCRIPTOR, hand_off::DATA_DESCRIPTOR];
     write(hand_off::GDT, &hand_off::little_endian(descriptors));
     let initrd_field = if boot.initrd.is_empty() { 0 } else { initrd };
-    write(acpi::RSDP, &acpi::tables());
     write(BOOT_PARAMS, &kernel.boot_params(boot, initrd_field, memory_bytes));
     write(COMMAND_LINE, boot.command_line.as_bytes());
     write(COMMAND_LINE + boot.command_line.len() as u64, &[0]);
@@ -334,7 +333,7 @@ mod tests {
         assert_eq!((u64::from(word(RAMDISK_IMAGE)), word(RAMDISK_SIZE)), (MEMORY - 8192, 5000));
         assert_eq!(memory[MEMORY as usize - 8192..][..5001], [initrd.as_slice(), &[0]].concat());
         assert_eq!(params[E820_ENTRIES], 3);
-        assert!(memory[word(ACPI_RSDP_ADDR) as usize..].starts_with(b"RSD PTR "));
+        assert_eq!(u64::from(word(ACPI_RSDP_ADDR)), acpi::RSDP);
         let third = u64::from(word(E820_TABLE + 40)) + u64::from(word(E820_TABLE + 48));
         assert_eq!((third, word(E820_TABLE + 56)), (MEMORY, E820_RAM));
     }

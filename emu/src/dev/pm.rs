@@ -22,8 +22,8 @@ const HZ: u64 = 3_579_545;
 pub const SLEEP_OFF: u8 = 5;
 
 const POWER_BUTTON: u16 = 1 << 8;
-/// Events that can be enabled: timer overflow, global lock, power button. Only the last one happens.
-const EVENTS: u16 = 1 | 1 << 5 | POWER_BUTTON;
+/// Events that can be enabled: timer overflow, global lock, power button, RTC. Only the button happens.
+const EVENTS: u16 = 1 | 1 << 5 | POWER_BUTTON | 1 << 10;
 /// SCI_EN, which is always one: there is no legacy mode to leave.
 const SCI_ENABLED: u16 = 1;
 /// SLP_TYP in the control register's high byte, and SLP_EN.
