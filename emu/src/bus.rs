@@ -30,10 +30,6 @@ pub(crate) const IRQ_KEYBOARD: u8 = 1;
 pub(crate) const IRQ_UART: u8 = 4;
 pub(crate) const IRQ_RTC: u8 = 8;
 pub(crate) const IRQ_SCI: u8 = 9;
-/// INTA of PCI slot `n` leads to line `n % 2` of these.
-pub(crate) const PCI_IRQS: [u8; 2] = [10, 11];
-/// Device memory that PCI devices have.
-pub(crate) const PCI_HOLE: std::ops::RangeInclusive<u64> = 0xc000_0000..=0xfebf_ffff;
 /// The pin of the I/O APIC to which IRQ 0 goes; the others go to those of their number.
 pub(crate) const PIN_PIT: u8 = 2;
 const PAGE_MASK: u64 = 0xfff;

@@ -342,7 +342,7 @@ fn msrs_that_do_not_exist_now_raise_gp() {
         (Via::Msrs, wrmsr(0x80e, 0)),
         (Via::Msrs, [wrmsr(0x1b, LAPIC | 0x100), wrmsr(0x1b, X2APIC)].concat()),
     ] {
-        assert_eq!(run(&guest(via, &[code.clone()], plain), nothing), [13], "{code:x?}");
+        assert_eq!(run(&guest(via, std::slice::from_ref(&code), plain), nothing), [13], "{code:x?}");
     }
     // Its registers are no longer in memory: all ones.
     let code = [wrmsr(0x1b, X2APIC), vec![0xa1], (LAPIC + 0x30).to_le_bytes().into()];

@@ -14,7 +14,9 @@ use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
 
 use crate::ClockMode;
-use crate::bus::{IRQ_KEYBOARD, IRQ_PIT, IRQ_RTC, IRQ_SCI, IRQ_UART, PCI_HOLE, PCI_IRQS, PIN_PIT, RESET, UART};
+use crate::bus::{IRQ_KEYBOARD, IRQ_PIT, IRQ_RTC, IRQ_SCI, IRQ_UART, PIN_PIT, RESET, UART};
+use crate::config::MachineConfig;
+use crate::dev::pci::LINES as PCI_IRQS;
 use crate::dev::{ioapic, lapic, pm};
 
 /// Where the root pointer is: in the area that every operating system searches. The tables follow it.
@@ -180,7 +182,8 @@ fn pci_bus() -> Vec<u8> {
     let configuration = IO::new(CONFIGURATION, CONFIGURATION, 1, 8);
     let low = AddressSpace::new_io(0u16, CONFIGURATION - 1, None);
     let high = AddressSpace::new_io(CONFIGURATION + 8, u16::MAX, None);
-    let (first, last) = (*PCI_HOLE.start() as u32, *PCI_HOLE.end() as u32);
+    // From where RAM ends at the latest to the interrupt controllers.
+    let (first, last) = (MachineConfig::MEMORY_BYTES_MAX as u32, ioapic::ADDRESS as u32 - 1);
     let memory = AddressSpace::new_memory(AddressSpaceCacheable::NotCacheable, true, first, last, None);
     let mut routes = PackageBuilder::new();
     for slot in 0..32u32 {
