@@ -18,7 +18,7 @@ fn input_of(guest: &str) -> &'static str {
 }
 
 fn boot<'a>(guest: &Guest, cmdline: &'a str, clock: ClockMode) -> Boot<'a> {
-    Boot { name: guest.name, image: guest.image, cmdline, clock, cpu: CpuModel::V3 }
+    Boot { name: guest.name, image: guest.image, cmdline, clock, cpu: CpuModel::V3, linux: None }
 }
 
 fn every_guest(clock: ClockMode) {
