@@ -21,6 +21,7 @@ use crate::host::clock::HostClock;
 use crate::host::disks::Disk;
 use crate::host::entropy::Entropy;
 use crate::host::errors::{print, say};
+use crate::host::keyboard::Typed;
 use crate::host::signals;
 use crate::snapshot::Plan;
 
@@ -143,13 +144,13 @@ impl Solo {
     ///
     /// # Errors
     /// If the log or the terminal cannot be written. The log is good up to there.
-    pub(crate) fn run(mut self, typed: &Receiver<Vec<u8>>) -> Result<u8> {
+    pub(crate) fn run(mut self, typed: &Receiver<Typed>) -> Result<u8> {
         let code = self.run_to_end(typed);
         self.finish()?;
         code
     }
 
-    fn run_to_end(&mut self, typed: &Receiver<Vec<u8>>) -> Result<u8> {
+    fn run_to_end(&mut self, typed: &Receiver<Typed>) -> Result<u8> {
         // A machine that was saved, or replayed up to here, may wait for an answer that its own time would have brought.
         for (disk, flush) in self.machine.pending_flushes() {
             self.recorder.deliver(&mut self.machine, Input::Flushed { disk, flush });
@@ -185,16 +186,21 @@ impl Solo {
         }
     }
 
-    fn take_input(&mut self, typed: &Receiver<Vec<u8>>) {
+    fn take_input(&mut self, typed: &Receiver<Typed>) {
         while self.machine.console_backlog() < BACKLOG_MAX {
-            let Ok(bytes) = typed.try_recv() else { return };
-            self.type_in(bytes);
+            let Ok(typed) = typed.try_recv() else { return };
+            self.type_in(typed);
         }
     }
 
-    fn type_in(&mut self, bytes: Vec<u8>) {
-        self.seq += 1;
-        let input = Input::Console { client: self.client, seq: self.seq, bytes };
+    fn type_in(&mut self, typed: Typed) {
+        let input = match typed {
+            Typed::Control(control) => Input::Control(control),
+            Typed::Bytes(bytes) => {
+                self.seq += 1;
+                Input::Console { client: self.client, seq: self.seq, bytes }
+            }
+        };
         self.recorder.deliver(&mut self.machine, input);
     }
 
@@ -209,7 +215,7 @@ impl Solo {
     }
 
     /// Waits for a key or a timer of the halted guest.
-    fn sleep(&mut self, typed: &Receiver<Vec<u8>>) {
+    fn sleep(&mut self, typed: &Receiver<Typed>) {
         let deadline = self.machine.next_deadline_ns().map(|ns| self.recorder.live.clock.until(ns));
         let wait = deadline.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
         if self.machine.console_backlog() >= BACKLOG_MAX {
@@ -217,7 +223,7 @@ impl Solo {
             return;
         }
         match typed.recv_timeout(wait) {
-            Ok(bytes) => self.type_in(bytes),
+            Ok(typed) => self.type_in(typed),
             Err(_) if typed.try_recv() == Err(TryRecvError::Disconnected) => std::thread::sleep(wait),
             Err(_) => {}
         }
@@ -279,7 +285,9 @@ impl Solo {
             Power::Reset => say(format_args!("the guest asked for a reset at instruction {at}")),
             Power::TripleFault => say(format_args!("the guest died of a triple fault at instruction {at}")),
             Power::Dead => {
-                say(format_args!("the guest halted with interrupts off at instruction {at}: nothing can wake it"));
+                say(format_args!(
+                    "the guest halted, or jumps to itself, with interrupts off at instruction {at}: nothing can wake it"
+                ));
             }
         }
         exit::of_power(power)

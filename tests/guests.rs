@@ -19,7 +19,7 @@ fn input_of(guest: &str) -> &'static str {
 
 fn boot<'a>(guest: &Guest, cmdline: &'a str, clock: ClockMode) -> Boot<'a> {
     let disk = (guest.name == "disk").then_some(DiskMode::Overlay);
-    Boot { name: guest.name, image: guest.image, cmdline, clock, cpu: CpuModel::V3, disk }
+    Boot { name: guest.name, image: guest.image, cmdline, clock, cpu: CpuModel::V3, disk, linux: None }
 }
 
 fn every_guest(clock: ClockMode) {

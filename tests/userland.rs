@@ -117,7 +117,8 @@ fn in_the_guest(model: CpuModel, program: &Path, arguments: &str, input: &str) -
     let name = program.display().to_string();
     let image = testprogs::userland::wrap("program", &std::fs::read(program).unwrap()).unwrap();
     let cmdline = format!("GREETING=hello {arguments}");
-    let boot = Boot { name: &name, image: &image, cmdline: &cmdline, clock: ClockMode::Host, cpu: model, disk: None };
+    let (name, clock) = (name.as_str(), ClockMode::Host);
+    let boot = Boot { name, image: &image, cmdline: &cmdline, clock, cpu: model, disk: None, linux: None };
     let recorded = recording::record(&boot, input);
     recording::replay(&boot, &recorded, |_| Until::About(u64::MAX));
     let Some(Power::Off { code }) = recorded.power else { panic!("{name}: {:?}", recorded.power) };

@@ -7,20 +7,29 @@ use crate::cpu::Cpu;
 use crate::cpu::fault::Trap;
 use crate::dev::lapic::{self, Message};
 use crate::dev::virtio::Console;
-use crate::dev::{Ioapic, Lapic, Pci, Pic, Pit, Rtc, Uart, ioapic};
+use crate::dev::{I8042, Ioapic, Lapic, Pci, Pic, Pit, Pm, Rtc, Uart, ioapic, pm};
 use crate::event::{Output, Power, Query};
 use crate::position::Position;
 use crate::state::ClockState;
 use pci::is_pci_port;
 
 /// COM1.
-const UART: u16 = 0x3f8;
+pub(crate) const UART: u16 = 0x3f8;
+/// A write of this bit here resets the machine (as the PIIX does).
+pub(crate) const RESET: u16 = 0xcf9;
+const RESET_CPU: u8 = 1 << 2;
+/// System control port A: another way to the reset line; the A20 gate is open.
+const CONTROL_A: u16 = 0x92;
+const CONTROL_A_RESET: u8 = 1;
+const CONTROL_A_A20: u8 = 2;
 /// Writing a byte here switches the machine off with that exit code.
 const EXIT: u16 = 0x500;
 /// Interrupt lines.
-const IRQ_PIT: u8 = 0;
-const IRQ_UART: u8 = 4;
-const IRQ_RTC: u8 = 8;
+pub(crate) const IRQ_PIT: u8 = 0;
+pub(crate) const IRQ_KEYBOARD: u8 = 1;
+pub(crate) const IRQ_UART: u8 = 4;
+pub(crate) const IRQ_RTC: u8 = 8;
+pub(crate) const IRQ_SCI: u8 = 9;
 /// The pin of the I/O APIC to which IRQ 0 goes; the others go to those of their number.
 pub(crate) const PIN_PIT: u8 = 2;
 const PAGE_MASK: u64 = 0xfff;
@@ -33,6 +42,8 @@ pub(crate) struct Bus {
     pub(crate) ioapic: Ioapic,
     pub(crate) pit: Pit,
     pub(crate) rtc: Rtc,
+    pub(crate) i8042: I8042,
+    pub(crate) pm: Pm,
     pub(crate) pci: Pci,
     /// `pci.is_due()`: devices have work for the run loop.
     pub(crate) work_is_due: bool,
@@ -61,8 +72,13 @@ impl Bus {
         if self.uart.take_fall() {
             self.set_irq(IRQ_UART, false);
         }
+        if self.i8042.take_fall() {
+            self.set_irq(IRQ_KEYBOARD, false);
+        }
+        self.set_irq(IRQ_KEYBOARD, self.i8042.irq());
         self.set_irq(IRQ_UART, self.uart.irq());
         self.set_irq(IRQ_RTC, self.rtc.irq());
+        self.set_irq(IRQ_SCI, self.pm.sci());
         self.deliver_pins();
     }
 
@@ -193,7 +209,12 @@ fn read_words(phys: u64, out: &mut [u8], mut register: impl FnMut(u64) -> u32) {
 
 /// Whether a port's chip looks at the time.
 fn is_timed(port: u16) -> bool {
-    matches!(port, 0x40..=0x43 | 0x61 | 0x70 | 0x71)
+    matches!(port, 0x40..=0x43 | 0x61 | 0x70 | 0x71) || pm_register(port).is_some_and(Pm::is_timed)
+}
+
+/// The register of the ACPI fixed hardware at `port`.
+fn pm_register(port: u16) -> Option<u16> {
+    port.checked_sub(pm::PORT).filter(|register| *register < pm::PORTS)
 }
 
 impl Cpu {
@@ -269,9 +290,12 @@ impl Cpu {
         match port {
             0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => bus.pic.read(port),
             0x40..=0x43 | 0x61 => bus.pit.read(port, now),
+            0x60 => bus.i8042.read_data(),
+            0x64 => bus.i8042.read_status(),
             0x70 | 0x71 => bus.rtc.read(port, now),
+            CONTROL_A => CONTROL_A_A20,
             UART..=0x3ff => bus.uart.read((port - UART) as u8),
-            _ => 0xff,
+            _ => pm_register(port).map_or(0xff, |register| bus.pm.read(register, now)),
         }
     }
 
@@ -286,6 +310,10 @@ impl Cpu {
             }
             return Ok(());
         }
+        // A wider access is to PCI's configuration address register.
+        if port == RESET && size == 1 && value as u8 & RESET_CPU != 0 {
+            self.power(Power::Reset);
+        }
         for (byte, port) in value.to_le_bytes().into_iter().zip(ports) {
             self.port_write_byte(port, byte, now);
         }
@@ -298,7 +326,10 @@ impl Cpu {
         match port {
             0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => bus.pic.write(port, value),
             0x40..=0x43 | 0x61 => bus.pit.write(port, value, now),
+            0x60 if bus.i8042.write_data(value) => self.power(Power::Reset),
+            0x64 if bus.i8042.write_command(value) => self.power(Power::Reset),
             0x70 | 0x71 => bus.rtc.write(port, value, now),
+            CONTROL_A if value & CONTROL_A_RESET != 0 => self.power(Power::Reset),
             UART..=0x3ff => {
                 let byte = bus.uart.write((port - UART) as u8, value);
                 if let Some(byte) = byte.filter(|_| bus.pci.console().is_none()) {
@@ -306,7 +337,11 @@ impl Cpu {
                 }
             }
             EXIT => self.power(Power::Off { code: value }),
-            _ => {}
+            _ => {
+                if pm_register(port).is_some_and(|register| bus.pm.write(register, value)) {
+                    self.power(Power::Off { code: 0 });
+                }
+            }
         }
     }
 }

@@ -48,6 +48,8 @@ impl MachineState {
         self.ioapic.check()?;
         self.pit.check()?;
         self.rtc.check()?;
+        self.i8042.check()?;
+        self.pm.check()?;
         self.pci.check(&config.devices)?;
         self.cpu.check(FeatureSet::of(config.cpu))
     }

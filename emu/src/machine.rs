@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::ptr::NonNull;
 
-use crate::boot::{Elf, ElfError, LinuxBoot, LinuxError, hand_off, linux};
+use crate::boot::{Elf, ElfError, LinuxBoot, LinuxError, acpi, hand_off, linux};
 use crate::bus::Bus;
 use crate::config::{MachineConfig, MachineError};
 use crate::cpu::fault::Trap;
@@ -15,7 +15,7 @@ use crate::dev::pci::LINES as PCI_LINES;
 use crate::dev::pic::ELCR_SLAVE;
 use crate::dev::uart::BACKLOG_MAX;
 use crate::dev::virtio::Starved;
-use crate::dev::{Ioapic, Lapic, Pci, Pic, Pit, Rtc, Uart};
+use crate::dev::{I8042, Ioapic, Lapic, Pci, Pic, Pit, Pm, Rtc, Uart};
 use crate::disk::{Disks, Images};
 use crate::event::{Control, Door, Input, Power, Stop, Until};
 use crate::mem::{DirtySet, PAGE_BITS, PAGE_BYTES};
@@ -69,6 +69,8 @@ impl Machine {
             ioapic: Ioapic::new(),
             pit: Pit::new(),
             rtc: Rtc::new(config.epoch_s),
+            i8042: I8042::new(),
+            pm: Pm::new(),
             pci: Pci::new(&config.devices),
             work_is_due: false,
             mode: config.clock,
@@ -124,6 +126,7 @@ impl Machine {
     pub fn load_linux(&mut self, boot: &LinuxBoot<'_>) -> Result<(), LinuxError> {
         let mem = &mut self.cpu.mem;
         let entry = linux::load(boot, self.config.memory_bytes, &mut |phys, data| write_ram(mem, phys, data))?;
+        write_ram(mem, acpi::RSDP, &acpi::tables(self.config.clock));
         self.cpu.flush_code();
         self.cpu.set_state(&CpuState::linux(entry));
         Ok(())
@@ -218,8 +221,16 @@ impl Machine {
                 cpu.bus.update_functions();
             }
             Input::Control(Control::PowerOff) => cpu.switch_off = true,
+            Input::Control(Control::PowerButton) => {
+                cpu.bus.pm.press_power_button();
+                cpu.bus.update_lines();
+            }
+            Input::Control(Control::CtrlAltDel) => {
+                cpu.bus.i8042.press_ctrl_alt_del();
+                cpu.bus.update_lines();
+            }
             // For devices that this machine does not have.
-            Input::Control(Control::PowerButton | Control::CtrlAltDel) | Input::Frame { .. } => {}
+            Input::Frame { .. } => {}
         }
     }
 
@@ -476,6 +487,8 @@ impl Machine {
             ioapic: cpu.bus.ioapic.clone(),
             pit: cpu.bus.pit.clone(),
             rtc: cpu.bus.rtc.clone(),
+            i8042: cpu.bus.i8042.clone(),
+            pm: cpu.bus.pm.clone(),
             pci: cpu.bus.pci.clone(),
         }
     }
@@ -516,6 +529,8 @@ impl Machine {
             ioapic: state.ioapic.clone(),
             pit: state.pit.clone(),
             rtc: state.rtc.clone(),
+            i8042: state.i8042.clone(),
+            pm: state.pm.clone(),
             pci: state.pci.clone(),
             work_is_due: state.pci.is_due(),
             mode: self.config.clock,

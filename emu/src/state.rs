@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dev::{Ioapic, Lapic, Pci, Pic, Pit, Rtc, Uart};
+use crate::dev::{I8042, Ioapic, Lapic, Pci, Pic, Pit, Pm, Rtc, Uart};
 use crate::{Position, Power};
 
 /// A segment register: the selector and its hidden descriptor (SDM Vol. 3A, 3.4.3).
@@ -250,6 +250,10 @@ pub struct MachineState {
     pub pit: Pit,
     /// Real-time clock.
     pub rtc: Rtc,
+    /// Keyboard controller and keyboard.
+    pub i8042: I8042,
+    /// ACPI fixed hardware.
+    pub pm: Pm,
     /// PCI devices.
     pub pci: Pci,
 }

@@ -12,6 +12,7 @@ use ft_net::shared::Shared;
 use crate::cli::AttachArgs;
 use crate::exit;
 use crate::host::errors::{print, say};
+use crate::host::keyboard::Typed;
 use crate::host::{files, keyboard, signals};
 
 /// Silence after which a connection is given up.
@@ -59,12 +60,12 @@ struct Session {
 }
 
 impl Session {
-    fn run(&mut self, typed: &Receiver<Vec<u8>>) -> Result<u8> {
+    fn run(&mut self, typed: &Receiver<Typed>) -> Result<u8> {
         loop {
             if signals::stop_asked() {
                 return Ok(exit::STOPPED);
             }
-            for bytes in typed.try_iter() {
+            for bytes in typed.try_iter().map(Typed::bytes) {
                 self.client.input(&bytes);
             }
             let ended = self.ended()?;

@@ -14,6 +14,7 @@ use super::program::{self, Booted};
 use crate::cli::{PairArgs, RunArgs};
 use crate::exit;
 use crate::host::errors::{print, say};
+use crate::host::keyboard::Typed;
 use crate::host::recorded_disks::Search;
 use crate::host::{files, keyboard, signals};
 
@@ -74,7 +75,7 @@ fn hand(options: &Options, timeout: Duration) -> Operator {
 
 fn type_in(shared: &Shared, timeout: Duration) {
     let mut client = None;
-    for bytes in keyboard::start() {
+    for bytes in keyboard::start().into_iter().map(Typed::bytes) {
         if client.is_none() {
             client = Attach::start(shared.clone(), timeout).ok();
         }

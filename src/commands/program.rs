@@ -26,7 +26,8 @@ struct Program {
 /// Guest memory unless the user says otherwise.
 const MEMORY_BYTES: u64 = 64 << 20;
 const LINUX_MEMORY_BYTES: u64 = 512 << 20;
-const LINUX_COMMAND_LINE: &str = "console=ttyS0";
+/// A panic is to be the end of the run, not of its progress: the kernel resets the machine.
+const LINUX_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
 
 /// A machine that is ready to run.
 pub(crate) struct Booted {

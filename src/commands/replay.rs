@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::sync::mpsc;
 
 use anyhow::{Context, Result, bail};
 use emu::{Machine, Output, Position, Power, Until};
@@ -139,8 +138,7 @@ impl Session {
             |path: &std::path::PathBuf| LogFile::create(path, program, self.disks.clone(), &self.machine, next_entry);
         let log = args.record.as_ref().map(create).transpose()?;
         say(format_args!("live from instruction {}", self.machine.position()));
-        let typed: mpsc::Receiver<Vec<u8>> = keyboard::start();
-        Solo::new(self.machine, next_entry, log)?.run(&typed)
+        Solo::new(self.machine, next_entry, log)?.run(&keyboard::start())
     }
 }
 

@@ -3,17 +3,43 @@
 use std::io::Read;
 use std::sync::mpsc::{self, Receiver, Sender};
 
+use emu::Control;
+
 use super::{errors, signals, terminal};
 
 /// Introduces our own keys, as in other emulators.
 const CTRL_A: u8 = 0x01;
 const CTRL_C: u8 = 0x03;
 
-const HELP: &str =
-    "Ctrl-A x or Ctrl-C: stop this ftemu; Ctrl-A Ctrl-C, Ctrl-A Ctrl-A: send Ctrl-C, Ctrl-A to the guest";
+const HELP: &str = "Ctrl-A x or Ctrl-C: stop this ftemu; Ctrl-A p: press the power button; Ctrl-A d: press Ctrl-Alt-Del; \
+     Ctrl-A Ctrl-C, Ctrl-A Ctrl-A: send Ctrl-C, Ctrl-A to the guest";
+
+/// What the operator gives the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Typed {
+    /// Keys for the console.
+    Bytes(Vec<u8>),
+    /// A button.
+    Control(Control),
+}
+
+impl Typed {
+    /// Keys for the console of a pair, which has no buttons.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Control(_) => {
+                errors::say(format_args!(
+                    "a pair has no power button and no Ctrl-Alt-Del: its guest can be told by its console"
+                ));
+                Vec::new()
+            }
+        }
+    }
+}
 
 /// Starts reading stdin; a terminal becomes raw. The channel ends with the input; a guest does not.
-pub(crate) fn start() -> Receiver<Vec<u8>> {
+pub(crate) fn start() -> Receiver<Typed> {
     let raw = terminal::enter_raw();
     let (to, typed) = mpsc::channel();
     // Blocked in a read most of the time, it dies with the process.
@@ -21,23 +47,25 @@ pub(crate) fn start() -> Receiver<Vec<u8>> {
     typed
 }
 
-fn read(raw: bool, to: &Sender<Vec<u8>>) {
+fn read(raw: bool, to: &Sender<Typed>) {
     let (mut keys, mut buffer) = (Keys::default(), [0; 4096]);
     while let Ok(count @ 1..) = std::io::stdin().lock().read(&mut buffer) {
         let bytes = match raw {
-            true => keys.filter(&buffer[..count], act),
+            true => keys.filter(&buffer[..count], |command| act(command, to)),
             false => buffer[..count].to_vec(),
         };
-        if !bytes.is_empty() && to.send(bytes).is_err() {
+        if !bytes.is_empty() && to.send(Typed::Bytes(bytes)).is_err() {
             return;
         }
     }
 }
 
-fn act(command: Command) {
+fn act(command: Command, to: &Sender<Typed>) {
     match command {
         Command::Stop => signals::ask_stop(),
         Command::Help => errors::say(format_args!("{HELP}")),
+        // Nobody listens: the end is near.
+        Command::Press(control) => drop(to.send(Typed::Control(control))),
     }
 }
 
@@ -46,6 +74,7 @@ fn act(command: Command) {
 enum Command {
     Stop,
     Help,
+    Press(Control),
 }
 
 /// Takes our own keys out of what is typed.
@@ -61,6 +90,8 @@ impl Keys {
             match (std::mem::take(&mut self.after_ctrl_a), byte) {
                 (false, CTRL_A) => self.after_ctrl_a = true,
                 (false, CTRL_C) | (true, b'x') => act(Command::Stop),
+                (true, b'p') => act(Command::Press(Control::PowerButton)),
+                (true, b'd') => act(Command::Press(Control::CtrlAltDel)),
                 (false, _) | (true, CTRL_A | CTRL_C) => bytes.push(byte),
                 (true, _) => act(Command::Help),
             }
@@ -85,6 +116,8 @@ mod tests {
         assert_eq!(filter(&[b"a\x01", b"xb"]), (b"ab".to_vec(), vec![Command::Stop]));
         assert_eq!(filter(&[b"\x03"]), (vec![], vec![Command::Stop]));
         assert_eq!(filter(&[b"\x01\x03\x01\x01x"]), (b"\x03\x01x".to_vec(), vec![]));
+        let buttons = [Control::PowerButton, Control::CtrlAltDel].map(Command::Press);
+        assert_eq!(filter(&[b"p\x01p\x01dd"]), (b"pd".to_vec(), buttons.to_vec()));
         assert_eq!(filter(&[b"\x01h\x01?"]), (vec![], vec![Command::Help, Command::Help]));
     }
 }

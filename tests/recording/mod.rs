@@ -7,9 +7,10 @@ use std::ops::ControlFlow;
 
 use std::sync::Arc;
 
+use emu::boot::LinuxBoot;
 use emu::{
-    ClockMode, CpuModel, Devices, DiskConfig, DiskMode, Images, Input, Machine, MachineConfig, Output, Position, Power,
-    Stop, Until, image_digest,
+    ClockMode, Control, CpuModel, Devices, DiskConfig, DiskMode, Images, Input, Machine, MachineConfig, Output,
+    Position, Power, Stop, Until, image_digest,
 };
 use replay::recorder::{Live, Recorder};
 use replay::replayer::{ReplayStop, Replayer};
@@ -78,6 +79,16 @@ pub struct Boot<'a> {
     pub cpu: CpuModel,
     /// It has a disk.
     pub disk: Option<DiskMode>,
+    /// The image is a kernel.
+    pub linux: Option<Linux<'a>>,
+}
+
+/// What a kernel has besides.
+#[derive(Clone, Copy)]
+pub struct Linux<'a> {
+    pub initrd: &'a [u8],
+    /// What the console must have shown before anything is typed.
+    pub ready: &'a str,
 }
 
 /// What is on a disk at first: a part of a block at its end.
@@ -94,10 +105,33 @@ impl Boot<'_> {
             let image = image();
             DiskConfig { bytes: image.len() as u64, mode, digest: image_digest(&image) }
         });
-        let config = MachineConfig { memory_bytes: 32 << 20, clock, epoch_s: 1_700_000_000, cpu, devices };
+        let memory_bytes = if self.linux.is_some() { 256 << 20 } else { 32 << 20 };
+        let config = MachineConfig { memory_bytes, clock, epoch_s: 1_700_000_000, cpu, devices };
         let mut machine = Machine::with_images(config, images(&config)).unwrap();
-        machine.load_elf(self.image, self.cmdline).unwrap();
+        match self.linux {
+            None => machine.load_elf(self.image, self.cmdline).unwrap(),
+            Some(Linux { initrd, .. }) => {
+                let boot = LinuxBoot { kernel: self.image, initrd, command_line: self.cmdline };
+                machine.load_linux(&boot).unwrap();
+            }
+        }
         machine
+    }
+
+    fn is_ready(&self, console: &[u8]) -> bool {
+        self.linux.is_none_or(|linux| String::from_utf8_lossy(console).contains(linux.ready))
+    }
+}
+
+/// What a line of input does: the lines of an operator's keys "Ctrl-A p" and "Ctrl-A d" press buttons.
+fn typed(line: &str, seq: &mut u64) -> Input {
+    match line {
+        "\x01p" => Input::Control(Control::PowerButton),
+        "\x01d" => Input::Control(Control::CtrlAltDel),
+        line => {
+            *seq += 1;
+            Input::Console { client: CLIENT, seq: *seq, bytes: line.into() }
+        }
     }
 }
 
@@ -131,10 +165,9 @@ pub fn record(boot: &Boot, input: &str) -> Recorded {
             recorder.deliver(&mut machine, Input::Flushed { disk, flush });
         }
         match stop {
-            Stop::Halted if machine.console_backlog() == 0 => {
+            Stop::Halted if machine.console_backlog() == 0 && boot.is_ready(&recorder.live.console) => {
                 if let Some(line) = lines.next() {
-                    seq += 1;
-                    recorder.deliver(&mut machine, Input::Console { client: CLIENT, seq, bytes: line.into() });
+                    recorder.deliver(&mut machine, typed(line, &mut seq));
                 }
             }
             Stop::Off(_) => break,

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::hand_off;
+use super::{acpi, hand_off};
 
 /// The boot parameters ("zero page").
 const BOOT_PARAMS: u64 = 0x8000;
@@ -26,6 +26,7 @@ pub(crate) const DATA: u16 = 0x18;
 pub(crate) const GDT_LIMIT: u16 = 0x1f;
 
 // Offsets in the boot parameters; from `SETUP_HEADER` on also in the file.
+const ACPI_RSDP_ADDR: usize = 0x070;
 const EXT_RAMDISK_IMAGE: usize = 0x0c0;
 const EXT_RAMDISK_SIZE: usize = 0x0c4;
 const E820_ENTRIES: usize = 0x1e8;
@@ -56,6 +57,7 @@ const KERNEL_64: u16 = 1;
 const ABOVE_4G: u16 = 2;
 const LOADER_UNDEFINED: u8 = 0xff;
 const E820_RAM: u32 = 1;
+const E820_RESERVED: u32 = 2;
 
 /// What a kernel is started with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -227,11 +229,16 @@ impl<'a> Kernel<'a> {
         put(EXT_RAMDISK_IMAGE, &((initrd >> 32) as u32).to_le_bytes());
         put(RAMDISK_SIZE, &(boot.initrd.len() as u32).to_le_bytes());
         put(EXT_RAMDISK_SIZE, &((boot.initrd.len() as u64 >> 32) as u32).to_le_bytes());
-        let map = [(0, LOW_MEMORY_END), (HIGH_MEMORY, memory_bytes)];
+        put(ACPI_RSDP_ADDR, &acpi::RSDP.to_le_bytes());
+        let map = [
+            (0, LOW_MEMORY_END, E820_RAM),
+            (acpi::RSDP, acpi::END, E820_RESERVED),
+            (HIGH_MEMORY, memory_bytes, E820_RAM),
+        ];
         put(E820_ENTRIES, &[map.len() as u8]);
-        for (i, (begin, end)) in map.into_iter().enumerate() {
+        for (i, (begin, end, kind)) in map.into_iter().enumerate() {
             let entry: Vec<u8> =
-                [begin, end - begin].into_iter().flat_map(u64::to_le_bytes).chain(E820_RAM.to_le_bytes()).collect();
+                [begin, end - begin].into_iter().flat_map(u64::to_le_bytes).chain(kind.to_le_bytes()).collect();
             put(E820_TABLE + i * entry.len(), &entry);
         }
         params
@@ -325,9 +332,10 @@ mod tests {
         assert_eq!(&memory[word(CMD_LINE_PTR) as usize..][..14], b"console=ttyS0\0");
         assert_eq!((u64::from(word(RAMDISK_IMAGE)), word(RAMDISK_SIZE)), (MEMORY - 8192, 5000));
         assert_eq!(memory[MEMORY as usize - 8192..][..5001], [initrd.as_slice(), &[0]].concat());
-        assert_eq!(params[E820_ENTRIES], 2);
-        let second = u64::from(word(E820_TABLE + 20)) + u64::from(word(E820_TABLE + 28));
-        assert_eq!((second, word(E820_TABLE + 36)), (MEMORY, E820_RAM));
+        assert_eq!(params[E820_ENTRIES], 3);
+        assert_eq!(u64::from(word(ACPI_RSDP_ADDR)), acpi::RSDP);
+        let third = u64::from(word(E820_TABLE + 40)) + u64::from(word(E820_TABLE + 48));
+        assert_eq!((third, word(E820_TABLE + 56)), (MEMORY, E820_RAM));
     }
 
     #[test]

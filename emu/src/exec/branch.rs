@@ -3,13 +3,14 @@
 use super::mov::by_condition;
 use super::operand::{Form, ea, flags, form, operands, read, test};
 use super::stack::{Narrow, Pointer, Wide, by_stack_width};
-use super::{Bound, Unsupported, mov, near, system};
+use super::{Bound, Unsupported, mov, near, push_slow, system};
 use crate::block::Builder;
-use crate::cpu::flags::{Lazy, ZF, holds_logic, holds_sub};
+use crate::cpu::fault::Trap;
+use crate::cpu::flags::{IF, Lazy, TF, ZF, holds_logic, holds_sub};
 use crate::cpu::mode::Mode;
 use crate::cpu::{Cpu, Exit, RETURNS, offset, regs};
 use crate::decode::{Insn, Operand, Operation};
-use crate::engine::{enter, follow, general_protection, go, jump, leave_before};
+use crate::engine::{enter, follow, general_protection, go, jump, leave_before, slow_handler};
 use crate::mem::{Prepared, is_canonical, tlb_read, tlb_write};
 use crate::op::{FALL, Handler, Links, Op, TAKEN, access};
 use crate::width::{Width, by_width};
@@ -58,6 +59,9 @@ pub(crate) fn jmp(i: &Insn, b: &mut Builder) -> Bound {
     if i.is_far() {
         return system::bind(i, b);
     }
+    if i.operands[0] == Operand::Branch(i.end_off() - i64::from(i.len)) {
+        return push_slow(slow_handler!(jump_to_itself), Builder::blank(), b);
+    }
     if !is_plain(i, b) {
         return near::jmp(i, b);
     }
@@ -71,6 +75,13 @@ pub(crate) fn jmp(i: &Insn, b: &mut Builder) -> Bound {
         _ => push_indirect(i, b, jmp_to::<u32, false>, jmp_to::<u32, true>, 0)?,
     }
     b.end();
+    Ok(())
+}
+
+/// JMP to itself: with interrupts off and nothing that could trap there, the end, as HLT would be. Only an NMI is another way on.
+fn jump_to_itself(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
+    cpu.rip = cpu.rip.wrapping_sub(op.len.into()) & cpu.ip_mask;
+    cpu.halted = cpu.rflags & (IF | TF) == 0 && !cpu.has_breakpoints();
     Ok(())
 }
 
