@@ -319,6 +319,10 @@ impl Machine {
                 (limit, exact) = (due, true);
             }
         }
+        let overflow = cpu.overflow_at();
+        if overflow < limit {
+            (limit, exact) = (overflow, true);
+        }
         self.execute(limit, exact, until)
     }
 

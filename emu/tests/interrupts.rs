@@ -367,3 +367,24 @@ fn a_jump_to_itself_is_the_end_unless_something_can_interrupt_it() {
     assert_eq!(on.run(Until::About(2000), &mut Ticking(0)), Stop::Off(emu::Power::Dead));
     assert_eq!(log(&on), [0x60]);
 }
+
+#[test]
+fn an_overflowing_counter_interrupts_behind_the_instruction() {
+    // IA32_PMC0 from -3, in ring 0, instructions retired; the WRMSR that enables it is the first.
+    const SELECT: u64 = 0xc0 | 1 << 17 | 1 << 20 | 1 << 22;
+    let start = [wrmsr(0xc1, 0xffff_fffd), wrmsr(0x186, SELECT)].concat();
+    let fixed = [wrmsr(0x309, 0xffff_ffff_fffd), wrmsr(0x38d, 0b1001), wrmsr(0x38f, 1 << 32)].concat();
+    // The vector is logged, the return address kept in RBX: mov rbx, [rsp + 24]
+    let inside = |vector| if vector == 0x70 { vec![0x48, 0x8b, 0x5c, 0x24, 0x18] } else { vec![] };
+    for start in [start, fixed] {
+        for via in BOTH {
+            let code = [via.set(0x34, 0x70), STI.into(), start.clone()].concat();
+            let nops = via.begin().len() + code.len();
+            let guest = guest(via, &[code, vec![0x90; 8]], inside);
+            assert_eq!(run(&guest, nothing), [0x70]);
+            let mut machine = guest.moved();
+            machine.run(Until::About(1000), &mut Ticking(0));
+            assert_eq!(machine.state().cpu.gpr[3], CODE + nops as u64 + 2, "two instructions after the WRMSR");
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! Performance counters: instructions retired, exactly (SDM Vol. 3B, chapter 20, architectural performance monitoring version 2).
 //!
 //! They are brought up to date when a chain of blocks is left, and when somebody looks: an instruction that changes the privilege
-//! level ends its chain, so a chain belongs to the level at which it began. The WRMSR that starts a counter is its first.
+//! level ends its chain, so a chain belongs to the level at which it began. The WRMSR that starts a counter is its first. No
+//! chain goes beyond an overflow that interrupts.
 
 use super::Cpu;
 use super::fault::{Fault, Trap};
@@ -25,7 +26,8 @@ const GLOBAL: u64 = FIXED | ((1 << PMU_COUNTERS) - 1);
 /// OVF_BUFFER and CondChgd, which can be cleared and are never set.
 const GLOBAL_CLEAR: u64 = GLOBAL | 3 << 62;
 /// FIXED_CTR_CTRL: in ring 0, in the others, and the interrupt.
-const FIXED_KNOWN: u64 = 0b1011;
+const FIXED_PMI: u64 = 0b1000;
+const FIXED_KNOWN: u64 = 0b0011 | FIXED_PMI;
 
 /// IA32_PERFEVTSELx.
 mod select {
@@ -35,6 +37,7 @@ mod select {
     pub(super) const USR: u64 = 1 << 16;
     pub(super) const OS: u64 = 1 << 17;
     pub(super) const EDGE: u64 = 1 << 18;
+    pub(super) const INT: u64 = 1 << 20;
     pub(super) const EN: u64 = 1 << 22;
     /// All bits but those of version 3 and above.
     pub(super) const KNOWN: u64 = 0xffff_ffff & !(1 << 21);
@@ -54,8 +57,22 @@ impl Pmu {
             || (0..PMU_COUNTERS).any(|n| self.global_ctrl >> n & 1 != 0 && self.select[n] & select::EN != 0)
     }
 
-    /// Counts `retired` instructions of ring 0, or of another one.
-    fn count(&mut self, retired: u64, ring0: bool) {
+    /// Whether a counter interrupts when it overflows: a general one, or the fixed one behind them.
+    fn interrupts(&self, n: usize) -> bool {
+        match self.select.get(n) {
+            Some(select) => select & select::INT != 0,
+            None => self.fixed_ctrl & FIXED_PMI != 0,
+        }
+    }
+
+    /// Instructions after which an overflow may interrupt at the earliest.
+    fn until_interrupt(&self) -> Option<u64> {
+        let counters = self.counters.iter().chain([&self.fixed]).enumerate();
+        counters.filter(|&(n, _)| self.interrupts(n)).map(|(_, counter)| MASK + 1 - counter).min()
+    }
+
+    /// Counts `retired` instructions of ring 0, or of another one; whether an overflow interrupts.
+    fn count(&mut self, retired: u64, ring0: bool) -> bool {
         let fixed_ring = if ring0 { 1 } else { 2 };
         if self.global_ctrl & FIXED != 0 && self.fixed_ctrl & fixed_ring != 0 {
             self.fixed += retired;
@@ -71,17 +88,21 @@ impl Pmu {
                 self.counters[n] += retired;
             }
         }
-        self.overflow();
+        (0..=PMU_COUNTERS).fold(false, |interrupts, n| self.overflow(n) | interrupts)
     }
 
-    fn overflow(&mut self) {
-        let all = self.counters.iter_mut().zip((0..).map(|n| 1 << n)).chain([(&mut self.fixed, FIXED)]);
-        for (counter, bit) in all {
-            if *counter > MASK {
-                *counter &= MASK;
-                self.global_status |= bit;
-            }
+    /// Wraps a counter that has overflowed; whether that interrupts.
+    fn overflow(&mut self, n: usize) -> bool {
+        let (counter, bit) = match self.counters.get_mut(n) {
+            Some(counter) => (counter, 1 << n),
+            None => (&mut self.fixed, FIXED),
+        };
+        if *counter <= MASK {
+            return false;
         }
+        *counter &= MASK;
+        self.global_status |= bit;
+        self.interrupts(n)
     }
 }
 
@@ -96,9 +117,16 @@ impl Cpu {
     #[inline]
     pub(super) fn count_retired(&mut self) {
         let retired = self.retired - std::mem::replace(&mut self.counted, self.retired);
-        if self.pmu.is_on() {
-            self.pmu.count(retired, self.counted_ring0);
+        if self.pmu.is_on() && self.pmu.count(retired, self.counted_ring0) {
+            self.bus.lapic.raise_performance();
         }
+    }
+
+    /// The retired count beyond which no chain may go.
+    #[inline]
+    pub(crate) fn overflow_at(&self) -> u64 {
+        let until = if self.pmu.is_on() { self.pmu.until_interrupt() } else { None };
+        until.map_or(u64::MAX, |until| self.retired.saturating_add(until))
     }
 
     /// RDPMC (SDM Vol. 2B).
