@@ -72,8 +72,9 @@ pub(crate) struct RunArgs {
     /// When: a number of instructions such as 1500M, or console:TEXT
     #[arg(long, value_name = "WHEN", requires = "snapshot")]
     pub(crate) snapshot_at: Option<When>,
-    /// An image as virtio disk, up to four times: read-only (mode=ro), with writes that are kept until the run ends (mode=cow,
-    /// the default), or with writes to the file (mode=rw). For a backup: where it has the images, if not where the primary has them
+    /// An image as virtio disk, up to four times: read-only (mode=ro), with writes that are kept until the run ends
+    /// (mode=cow, the default), or with writes to the file (mode=rw). For a backup: where it has the images, if not
+    /// where the primary has them
     #[arg(long = "disk", value_name = "FILE[,mode=ro|cow|rw]", value_parser = disks::parse)]
     pub(crate) disks: Vec<DiskArg>,
     /// Record the run into a new file
@@ -83,7 +84,9 @@ pub(crate) struct RunArgs {
     #[arg(long, group = "role", conflicts_with_all = ["record", "snapshot"])]
     pub(crate) primary: bool,
     /// Join a primary, follow it, and take over when it dies; needs no program
-    #[arg(long, group = "role", conflicts_with_all = ["program", "memory", "clock", "cpu", "append", "initrd", "record", "from", "snapshot"])]
+    #[arg(long, group = "role", conflicts_with_all = [
+        "program", "memory", "clock", "cpu", "append", "initrd", "record", "from", "snapshot",
+    ])]
     pub(crate) backup: bool,
     /// The options of a pair
     #[command(flatten)]

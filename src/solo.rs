@@ -1,8 +1,8 @@
 //! A machine that has no replica: it runs against the host's clock, entropy and terminal, and may be recorded.
 //!
-//! Console bytes are shown, and images of disks written, only after the log with their entries is in the operating system's hands, so that a kill at
-//! any moment leaves a log that explains everything that was seen or written. Only a crash of the host itself may cost the end of a
-//! log: it is made durable (fsync) when the run ends.
+//! Console bytes are shown, and images of disks written, only after the log with their entries is in the operating system's
+//! hands, so that a kill at any moment leaves a log that explains everything that was seen or written. Only a crash of the
+//! host itself may cost the end of a log: it is made durable (fsync) when the run ends.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -45,7 +45,8 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// Begins a log with `machine` as it is, the images of its disks being at `disks`; its first entry will have the number `next_entry`.
+    /// Begins a log with `machine` as it is, the images of its disks being at `disks`; its first entry will have the number
+    /// `next_entry`.
     ///
     /// # Errors
     /// If the file exists or cannot be written.
@@ -295,15 +296,20 @@ impl Solo {
 
     /// Makes files durable, and says what is lost.
     fn leave_disks(&self) -> Result<()> {
-        for (number, disk) in self.disks.iter().enumerate() {
+        for (number, config) in self.machine.config().devices.disks.iter().enumerate() {
             let written = self.machine.disk_written_bytes(number).div_ceil(1024);
-            match disk.config.mode {
-                DiskMode::WriteThrough => disk.image.sync()?,
-                DiskMode::Overlay if written > 0 && !disk.chosen => {
+            match (config.as_ref().map(|config| config.mode), self.disks.get(number)) {
+                (Some(DiskMode::WriteThrough), Some(disk)) => disk.image.sync()?,
+                (Some(DiskMode::WriteThrough), None) if written > 0 => {
+                    say(format_args!(
+                        "what the guest wrote to disk {number} did not go to an image: it went on from a copy"
+                    ));
+                }
+                (Some(DiskMode::Overlay), Some(disk)) if written > 0 && !disk.chosen => {
                     let path = disk.image.path().display();
                     say(format_args!("{written} KiB that the guest wrote to {path} are gone: mode=rw keeps them"));
                 }
-                DiskMode::Overlay | DiskMode::ReadOnly => {}
+                _ => {}
             }
         }
         Ok(())

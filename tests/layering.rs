@@ -101,7 +101,8 @@ fn the_protocol_is_told_the_time_and_does_no_io() {
 fn unsafe_lives_in_the_machine() {
     for dir in ["replay/src", "ft-net/src", "src", "testprogs/src"] {
         for word in ["unsafe {", "unsafe fn", "unsafe impl"] {
-            assert_eq!(uses(dir, word, &[]), Vec::<String>::new());
+            // A mapped file is memory that others may change.
+            assert_eq!(uses(dir, word, &["src/host/disks.rs"]), Vec::<String>::new());
         }
     }
 }

@@ -265,8 +265,8 @@ fn said_of_disk(append: &str, path: &std::path::Path) -> Vec<u8> {
 /// An image in `room`, no two sectors alike.
 fn image_in(room: &tempfile::TempDir) -> std::path::PathBuf {
     let path = room.path().join("a.img");
-    std::fs::write(&path, (0..(4 << 20) + 512_u32).map(|i| ((i / 512 + i % 251) & 0xff) as u8).collect::<Vec<u8>>())
-        .unwrap();
+    let image = (0..(4 << 20) + 512_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
+    std::fs::write(&path, image.collect::<Vec<u8>>()).unwrap();
     path
 }
 

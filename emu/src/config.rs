@@ -51,7 +51,8 @@ pub struct DiskConfig {
     pub bytes: u64,
     /// What becomes of writes.
     pub mode: DiskMode,
-    /// Digest of the image as it was when the machine was created ([`image_digest`](crate::image_digest)).
+    /// Digest of the image as it was when the machine was created ([`image_digest`](crate::image_digest)); 0 in a machine of
+    /// which nothing is saved or sent.
     pub digest: u128,
 }
 

@@ -179,7 +179,8 @@ pub fn segments(machine: &Machine, next_entry: u64) -> impl Iterator<Item = Vec<
     chunks.chain(std::iter::once_with(move || state_segment(machine, next_entry)))
 }
 
-/// Begins a log with `machine` as it is. `program` is for humans; `disks` are the paths of the images of its disks, in their order.
+/// Begins a log with `machine` as it is. `program` is for humans; `disks` are the paths of the images of its disks, in their
+/// order.
 ///
 /// # Errors
 /// If writing fails.

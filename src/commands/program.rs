@@ -53,7 +53,7 @@ pub(crate) fn boot(args: &RunArgs) -> Result<Booted> {
     let is_linux = linux::is_kernel(&program.image);
     let memory_bytes = args.memory.unwrap_or(if is_linux { LINUX_MEMORY_BYTES } else { MEMORY_BYTES });
     memory::check(memory_bytes)?;
-    let disks = disks::open_all(&args.disks)?;
+    let disks = disks::open_all(&args.disks, args.primary || args.record.is_some() || args.snapshot.is_some())?;
     let (mut devices, mut images) = (Devices::default(), Images::default());
     for (number, disk) in disks.iter().enumerate() {
         devices.disks[number] = Some(disk.config);

@@ -131,7 +131,8 @@ impl Session {
         }
     }
 
-    /// From here on the world answers, but what the guest writes to its disks stays in the machine. Entries of the log that come later are left out: this is another history.
+    /// From here on the world answers, but what the guest writes to its disks stays in the machine. Entries of the log that
+    /// come later are left out: this is another history.
     fn go_live(self, args: &ReplayArgs, program: &str) -> Result<u8> {
         let next_entry = self.replayer.replayed() + 1;
         let create =

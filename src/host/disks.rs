@@ -175,11 +175,12 @@ pub(crate) fn path_text(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).to_string_lossy().into_owned()
 }
 
-/// Opens the images of a new machine's disks.
+/// Opens the images of a new machine's disks. `named`: somebody else will need to know them by their digests, which takes
+/// a second for some gigabytes.
 ///
 /// # Errors
 /// What is wrong with one of them, in a line that names it.
-pub(crate) fn open_all(args: &[DiskArg]) -> Result<Vec<Disk>> {
+pub(crate) fn open_all(args: &[DiskArg], named: bool) -> Result<Vec<Disk>> {
     ensure!(args.len() <= DISKS_MAX, "a machine has at most {DISKS_MAX} disks");
     let mode = |arg: &DiskArg| arg.mode.unwrap_or(DEFAULT_MODE);
     for (i, arg) in args.iter().enumerate() {
@@ -191,7 +192,8 @@ pub(crate) fn open_all(args: &[DiskArg]) -> Result<Vec<Disk>> {
     }
     let open = |arg: &DiskArg| {
         let image = Arc::new(FileImage::open(&arg.path, mode(arg))?);
-        let config = DiskConfig { bytes: image.bytes(), mode: mode(arg), digest: image_digest(&*image) };
+        let digest = if named { image_digest(&*image) } else { 0 };
+        let config = DiskConfig { bytes: image.bytes(), mode: mode(arg), digest };
         Ok(Disk { image, config, chosen: arg.mode.is_some() })
     };
     args.iter().map(open).collect()

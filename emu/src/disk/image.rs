@@ -38,7 +38,8 @@ impl Image for Vec<u8> {
 /// An image is hashed in pieces of so many bytes.
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// The digest that names an image: xxh3-128 of the xxh3-128 digests, as little-endian u128, of its pieces of 1 MiB in their order.
+/// The digest that names an image: xxh3-128 of the xxh3-128 digests, as little-endian u128, of its pieces of 1 MiB in their
+/// order.
 #[must_use]
 pub fn image_digest(image: &dyn Image) -> u128 {
     let pieces = image.bytes().div_ceil(PIECE_BYTES);

@@ -1,4 +1,5 @@
-//! All disks of a machine, and the place of their blocks among its pages: those of RAM come first, then those of disk 0, and so on.
+//! All disks of a machine, and the place of their blocks among its pages: those of RAM come first, then those of disk 0, and
+//! so on.
 
 use super::{BLOCK_BYTES, Disk, Images, SECTOR_BYTES};
 use crate::config::{DISKS_MAX, Devices, DiskError};

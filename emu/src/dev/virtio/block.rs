@@ -1,7 +1,7 @@
 //! A disk (virtio 1.2, 5.2). What is on it is in `crate::disk`; here are the requests.
 //!
-//! Requests are done in their order, in units of [`UNIT_BYTES`]. A flush of an image that follows waits until the outside has said that
-//! what was written is durable, and the requests behind it wait, too.
+//! Requests are done in their order, in units of [`UNIT_BYTES`]. A flush of an image that follows waits until the outside has
+//! said that what was written is durable, and the requests behind it wait, too.
 
 use serde::{Deserialize, Serialize};
 
