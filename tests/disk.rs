@@ -46,6 +46,58 @@ fn said(console: &str, name: &str) -> String {
     line.trim().to_owned()
 }
 
+/// `content` as a qcow2 image of version 2: clusters of 64 KiB, those of zeros left out.
+fn qcow2(content: &[u8], backed: bool) -> Vec<u8> {
+    const CLUSTER: usize = 1 << 16;
+    const COPIED: u64 = 1 << 63;
+    let put = |image: &mut Vec<u8>, at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    // Header, L1 table, L2 table, table of reference counts, reference counts, data.
+    let mut image = vec![0; 5 * CLUSTER];
+    put(&mut image, 0, b"QFI\xfb\0\0\0\x02");
+    if backed {
+        put(&mut image, 8, &[0, 0, 0, 0, 0, 0, 0, 80, 0, 0, 0, 4]);
+        put(&mut image, 80, b"base");
+    }
+    put(&mut image, 20, &16_u32.to_be_bytes());
+    put(&mut image, 24, &(content.len() as u64).to_be_bytes());
+    put(&mut image, 36, &1_u32.to_be_bytes());
+    put(&mut image, 40, &(CLUSTER as u64).to_be_bytes());
+    put(&mut image, 48, &(3 * CLUSTER as u64).to_be_bytes());
+    put(&mut image, 56, &1_u32.to_be_bytes());
+    put(&mut image, CLUSTER, &(2 * CLUSTER as u64 | COPIED).to_be_bytes());
+    put(&mut image, 3 * CLUSTER, &(4 * CLUSTER as u64).to_be_bytes());
+    for (n, data) in content.chunks(CLUSTER).enumerate() {
+        if data.iter().any(|&byte| byte != 0) {
+            let at = image.len();
+            put(&mut image, 2 * CLUSTER + 8 * n, &(at as u64 | COPIED).to_be_bytes());
+            image.extend(data);
+            image.resize(at + CLUSTER, 0);
+        }
+    }
+    for n in 0..image.len() / CLUSTER {
+        put(&mut image, 4 * CLUSTER + 2 * n, &[0, 1]);
+    }
+    image
+}
+
+#[test]
+fn a_qcow2_image_is_what_is_in_it() {
+    let room = room();
+    let path = room.path().join("a.img");
+    let mut image = fs::read(&path).unwrap();
+    image[0x2_0000..0x6_0000].fill(0);
+    fs::write(&path, &image).unwrap();
+    fs::write(room.path().join("a.qcow2"), qcow2(&image, false)).unwrap();
+    let (raw, _) = guest(&room, "ops=60", &["--disk", "a.img"]);
+    let (console, _) = guest(&room, "ops=60", &["--disk", "a.qcow2", "--record", "log"]);
+    assert_eq!(console, raw);
+    for disk in ["a.qcow2", "a.img"] {
+        let output = ftemu(&room, &["replay", "log", "--disk", disk]);
+        assert_eq!(output.status.code(), Some(0), "{disk}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), raw, "{disk}: the content counts, not its format");
+    }
+}
+
 /// One line on stderr that has all of `parts`, and nothing else happens.
 fn refused(room: &TempDir, arguments: &[&str], parts: &[&str]) {
     let output = ftemu(room, arguments);
@@ -61,7 +113,10 @@ fn what_will_not_do_is_named() {
     let write = |name: &str, bytes: &[u8]| fs::write(room.path().join(name), bytes).unwrap();
     write("empty", b"");
     write("odd", &[0; 1000]);
-    write("image.qcow2", &[&b"QFI\xfb"[..], &[0; 508]].concat());
+    write("image.vmdk", &[&b"KDMV"[..], &[0; 508]].concat());
+    write("broken.qcow2", &[&b"QFI\xfb"[..], &[0; 508]].concat());
+    write("needy.qcow2", &qcow2(&[7; 4096], true));
+    write("good.qcow2", &qcow2(&[7; 4096], false));
     write("image.gz", &[&b"\x1f\x8b\x08"[..], &[0; 509]].concat());
     write("fixed", &[0; 512]);
     let mut permissions = fs::metadata(room.path().join("fixed")).unwrap().permissions();
@@ -73,7 +128,10 @@ fn what_will_not_do_is_named() {
         ("empty", "empty"),
         ("odd", "1000 bytes is no multiple of 512"),
         ("folder", "not a file"),
-        ("image.qcow2", "qemu-img convert"),
+        ("image.vmdk", "qemu-img convert"),
+        ("broken.qcow2", "qcow2"),
+        ("needy.qcow2", "another image"),
+        ("good.qcow2,mode=rw", "only a raw image can follow"),
         ("image.gz", "compressed"),
         ("fixed,mode=rw", "read-only"),
         ("a.img,mode=rx", "mode=ro, mode=cow and mode=rw"),

@@ -5,6 +5,7 @@ pub(crate) mod disks;
 pub(crate) mod entropy;
 pub(crate) mod errors;
 pub(crate) mod files;
+pub(crate) mod image;
 pub(crate) mod keyboard;
 pub(crate) mod memory;
 pub(crate) mod recorded_disks;

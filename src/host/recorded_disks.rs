@@ -7,7 +7,8 @@ use anyhow::{Result, bail, ensure};
 use emu::{DiskConfig, DiskMode, Image, Images, MachineConfig, image_digest};
 use ft_net::node::disks::{DiskOpener, HostDisks};
 
-use super::disks::{DiskArg, FileImage, path_text};
+use super::disks::{DiskArg, path_text};
+use super::image::FileImage;
 
 /// Where to look for images.
 pub(crate) struct Search {

@@ -1,0 +1,179 @@
+//! Files that are images of disks: raw ones, which are mapped and may follow what the guest writes, and qcow2.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use emu::{DiskMode, Image, SECTOR_BYTES};
+use imago::qcow2::Qcow2;
+use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder};
+use memmap2::Mmap;
+
+use super::errors;
+
+/// A file that is an image.
+pub(crate) struct FileImage {
+    path: PathBuf,
+    file: File,
+    content: Content,
+}
+
+enum Content {
+    Raw(Mmap),
+    Qcow2(Box<FormatAccess<imago::file::File>>),
+}
+
+impl FileImage {
+    /// Opens an image, for writing if it is to follow the guest. It is locked: nobody else may write to it at the same time.
+    ///
+    /// # Errors
+    /// If it is no image, or cannot be had.
+    pub(crate) fn open(path: &Path, mode: DiskMode) -> Result<Self> {
+        let about = || format!("cannot use {} as a disk", path.display());
+        let follows = mode == DiskMode::WriteThrough;
+        let metadata = std::fs::metadata(path).with_context(about)?;
+        ensure!(metadata.is_file(), "{}: it is not a file", about());
+        ensure!(!follows || !metadata.permissions().readonly(), "{} with mode=rw: the file is read-only", about());
+        let mut file = OpenOptions::new().read(true).write(follows).open(path).with_context(about)?;
+        lock(&file, follows).with_context(about)?;
+        let bytes = file.metadata().with_context(about)?.len();
+        ensure!(bytes > 0, "{}: the file is empty", about());
+        let content = match format(&mut file).with_context(about)? {
+            Format::Other(other) => bail!("{}: it is {other}", about()),
+            Format::Qcow2 if follows => bail!("{} with mode=rw: it is qcow2, and only a raw image can follow", about()),
+            Format::Qcow2 => Content::Qcow2(Box::new(qcow2(path).with_context(about)?)),
+            // SAFETY: the map is only read. Others who write to the file despite its lock change what the guest sees, and
+            // blocks that follow the guest's writes are not read again; `read` looks whether the file has been cut.
+            Format::Raw => Content::Raw(unsafe { Mmap::map(&file) }.with_context(about)?),
+        };
+        let image = Self { path: path.to_owned(), file, content };
+        let bytes = image.bytes();
+        ensure!(bytes.is_multiple_of(SECTOR_BYTES), "{}: its {bytes} bytes are no multiple of 512", about());
+        Ok(image)
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes what the guest has written.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let mut file = &self.file;
+        let written = file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes));
+        written.with_context(|| format!("cannot write {} at offset {offset}", self.path.display()))
+    }
+
+    /// Makes durable what was written.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_data().with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+impl Image for FileImage {
+    fn bytes(&self) -> u64 {
+        match &self.content {
+            Content::Raw(map) => map.len() as u64,
+            Content::Qcow2(access) => access.size(),
+        }
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) {
+        let path = self.path.display();
+        match &self.content {
+            Content::Raw(map) => {
+                // Behind the end of a file that was cut the map gives a signal that kills without a word.
+                let whole = self.file.metadata().is_ok_and(|metadata| metadata.len() >= map.len() as u64);
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                match map.get(start..start.saturating_add(out.len())) {
+                    Some(bytes) if whole => out.copy_from_slice(bytes),
+                    _ => errors::fatal(format_args!("{path} was cut while a guest has it as its disk")),
+                }
+            }
+            Content::Qcow2(access) => {
+                if let Err(error) = access.read(out, offset) {
+                    errors::fatal(format_args!("cannot read {path}, which a guest has as its disk: {error}"));
+                }
+            }
+        }
+    }
+}
+
+/// Locks an image: for one writer or for many readers.
+fn lock(file: &File, follows: bool) -> Result<()> {
+    match if follows { file.try_lock() } else { file.try_lock_shared() } {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) if follows => bail!("another run has it"),
+        Err(TryLockError::WouldBlock) => bail!("another run writes to it (mode=rw)"),
+        // Not every file system has locks.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+enum Format {
+    Raw,
+    Qcow2,
+    /// What it is, and what to do about it.
+    Other(&'static str),
+}
+
+fn format(file: &mut File) -> io::Result<Format> {
+    let mut head = Vec::new();
+    file.take(8).read_to_end(&mut head)?;
+    let others: [(&[u8], &str); 5] = [
+        (b"KDMV", "a VMDK image (qemu-img convert -O raw makes a raw one of it)"),
+        (b"vhdxfile", "a VHDX image (qemu-img convert -O raw makes a raw one of it)"),
+        (b"\x1f\x8b\x08", "compressed (gunzip unpacks it)"),
+        (b"\xfd7zXZ\0", "compressed (unxz unpacks it)"),
+        (b"\x28\xb5\x2f\xfd", "compressed (unzstd unpacks it)"),
+    ];
+    if head.starts_with(b"QFI\xfb") {
+        return Ok(Format::Qcow2);
+    }
+    let other = others.into_iter().find(|(magic, _)| head.starts_with(magic));
+    Ok(other.map_or(Format::Raw, |(_, name)| Format::Other(name)))
+}
+
+/// Opens a qcow2 image that needs no other file: names of files in an image that came from elsewhere are not to be trusted.
+fn qcow2(path: &Path) -> Result<FormatAccess<imago::file::File>> {
+    let opened = Qcow2::<imago::file::File>::builder_path(path).open(DenyImplicitOpenGate::default());
+    match opened {
+        Ok(image) => Ok(FormatAccess::new(image)),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(error).context("it needs another image (qemu-img convert makes one that does not)")
+        }
+        Err(error) => Err(error).context("qcow2"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_follows_has_one_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.img");
+        std::fs::write(&path, [7; 1024]).unwrap();
+        let one = FileImage::open(&path, DiskMode::Overlay).unwrap();
+        let two = FileImage::open(&path, DiskMode::ReadOnly).unwrap();
+        assert!(FileImage::open(&path, DiskMode::WriteThrough).is_err(), "two runs read it");
+        drop((one, two));
+        let writer = FileImage::open(&path, DiskMode::WriteThrough).unwrap();
+        for mode in [DiskMode::ReadOnly, DiskMode::Overlay, DiskMode::WriteThrough] {
+            assert!(FileImage::open(&path, mode).is_err(), "{mode:?}");
+        }
+        writer.write(512, &[1; 512]).unwrap();
+        writer.sync().unwrap();
+        drop(writer);
+        assert_eq!(std::fs::read(&path).unwrap(), [[7; 512], [1; 512]].concat());
+    }
+}
