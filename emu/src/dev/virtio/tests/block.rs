@@ -2,7 +2,7 @@
 
 use super::rig::{Driver, Rig, WRITE};
 use crate::config::{DiskConfig, DiskMode};
-use crate::dev::virtio::{Block, Model};
+use crate::dev::virtio::{Block, Device as _, Model};
 use crate::event::Output;
 
 const FLUSH: u64 = 1 << 9;
@@ -189,4 +189,48 @@ fn what_makes_no_sense_is_refused() {
     driver.ring(&mut rig, 0);
     rig.work();
     assert_eq!((driver.used(&rig, 0), rig.ram[STATUS as usize]), (vec![(0, 0), (1, 1)], 1));
+}
+
+/// Whatever a driver writes into its rings, the device stays on its disk (the rig's indexing sees to that) and in its RAM.
+#[test]
+fn a_hostile_driver_harms_itself_only() {
+    let mut bits = 1_u64;
+    let mut chance = |below: u64| {
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (bits >> 33) % below
+    };
+    let mut given_back = 0;
+    for round in 0..3000 {
+        let mode = [DiskMode::ReadOnly, DiskMode::Overlay, DiskMode::WriteThrough][round % 3];
+        let mut rig = rig(mode);
+        let driver = Driver::start(&mut rig, [0, FLUSH][round % 2]);
+        for n in 0..8 {
+            let address = if chance(8) == 0 { chance(u64::MAX) } else { HEADER + 16 * chance(64) };
+            let length = [1, 15, 16, 512, 1024, chance(0x1_0000), chance(u64::from(u32::MAX))][chance(7) as usize];
+            let flags = if chance(8) == 0 { chance(8) } else { [0, 1, 2, 3][chance(4) as usize] };
+            rig.descriptor(Driver::rings(0), n, (address, length as u32, flags as u16), chance(9) as u16);
+        }
+        for header in 0..64 {
+            let at = (HEADER + 16 * header) as usize;
+            let kind = [0, 1, 4, 8, 11, 13, 77][chance(7) as usize] as u32;
+            let sector = if chance(8) == 0 { chance(u64::MAX) } else { chance(520) };
+            rig.ram[at..at + 4].copy_from_slice(&kind.to_le_bytes());
+            rig.ram[at + 8..at + 16].copy_from_slice(&sector.to_le_bytes());
+        }
+        for place in 0..8 {
+            rig.ram[(Driver::rings(0) + 0x104) as usize + 2 * place] = chance(9) as u8;
+        }
+        driver.set_available(&mut rig, 0, 1 + chance(9) as u16);
+        driver.ring(&mut rig, 0);
+        for _ in 0..64 {
+            rig.step().unwrap();
+            if let Some(flush) = block(&mut rig).pending_flush() {
+                block(&mut rig).flushed(flush);
+            }
+            assert_eq!(block(&mut rig).check(), Ok(()), "round {round}");
+        }
+        given_back += driver.used(&rig, 0).len();
+        assert!(mode == DiskMode::WriteThrough || rig.sent.is_empty());
+    }
+    assert!(given_back > 1000, "{given_back}: such drivers are refused at once");
 }
