@@ -126,7 +126,7 @@ fn what_will_not_do_is_named() {
     for (disk, part) in [
         ("nowhere", "nowhere"),
         ("empty", "empty"),
-        ("odd", "1000 bytes is no multiple of 512"),
+        ("odd", "1000 bytes are no multiple of 512"),
         ("folder", "not a file"),
         ("image.vmdk", "qemu-img convert"),
         ("broken.qcow2", "qcow2"),

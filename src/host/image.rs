@@ -42,7 +42,7 @@ impl FileImage {
         let content = match format(&mut file).with_context(about)? {
             Format::Other(other) => bail!("{}: it is {other}", about()),
             Format::Qcow2 if follows => bail!("{} with mode=rw: it is qcow2, and only a raw image can follow", about()),
-            Format::Qcow2 => Content::Qcow2(Box::new(qcow2(path).with_context(about)?)),
+            Format::Qcow2 => Content::Qcow2(Box::new(qcow2(&file).with_context(about)?)),
             // SAFETY: the map is only read. Others who write to the file despite its lock change what the guest sees, and
             // blocks that follow the guest's writes are not read again; `read` looks whether the file has been cut.
             Format::Raw => Content::Raw(unsafe { Mmap::map(&file) }.with_context(about)?),
@@ -127,7 +127,7 @@ enum Format {
 
 fn format(file: &mut File) -> io::Result<Format> {
     let mut head = Vec::new();
-    file.take(8).read_to_end(&mut head)?;
+    file.take(16).read_to_end(&mut head)?;
     let others: [(&[u8], &str); 5] = [
         (b"KDMV", "a VMDK image (qemu-img convert -O raw makes a raw one of it)"),
         (b"vhdxfile", "a VHDX image (qemu-img convert -O raw makes a raw one of it)"),
@@ -136,22 +136,22 @@ fn format(file: &mut File) -> io::Result<Format> {
         (b"\x28\xb5\x2f\xfd", "compressed (unzstd unpacks it)"),
     ];
     if head.starts_with(b"QFI\xfb") {
-        return Ok(Format::Qcow2);
+        // Where the name of the image behind it is.
+        let backed = head.iter().skip(8).any(|&byte| byte != 0);
+        return Ok(match backed {
+            true => Format::Other("qcow2 that needs another image (qemu-img convert makes one that does not)"),
+            false => Format::Qcow2,
+        });
     }
     let other = others.into_iter().find(|(magic, _)| head.starts_with(magic));
     Ok(other.map_or(Format::Raw, |(_, name)| Format::Other(name)))
 }
 
 /// Opens a qcow2 image that needs no other file: names of files in an image that came from elsewhere are not to be trusted.
-fn qcow2(path: &Path) -> Result<FormatAccess<imago::file::File>> {
-    let opened = Qcow2::<imago::file::File>::builder_path(path).open(DenyImplicitOpenGate::default());
-    match opened {
-        Ok(image) => Ok(FormatAccess::new(image)),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            Err(error).context("it needs another image (qemu-img convert makes one that does not)")
-        }
-        Err(error) => Err(error).context("qcow2"),
-    }
+fn qcow2(file: &File) -> Result<FormatAccess<imago::file::File>> {
+    let storage = imago::file::File::try_from(file.try_clone()?)?;
+    let image = Qcow2::<imago::file::File>::builder(storage).open(DenyImplicitOpenGate::default());
+    Ok(FormatAccess::new(image.context("qcow2")?))
 }
 
 #[cfg(test)]
