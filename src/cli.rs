@@ -57,7 +57,7 @@ pub(crate) struct RunArgs {
     /// The CPU that the guest sees
     #[arg(long, value_name = "MODEL", value_enum, default_value_t = Cpu::V3)]
     pub(crate) cpu: Cpu,
-    /// Command line for the guest [default: what a built-in guest wants, for a Linux kernel console=ttyS0]
+    /// Command line for the guest [default: what a built-in guest wants, for a Linux kernel console=ttyS0 panic=-1]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) append: Option<String>,
     /// Initial RAM disk of a Linux kernel

@@ -131,7 +131,7 @@ pub trait Door {
     /// `Break` stops the machine with [`Stop::Door`] as soon as that instruction is done.
     fn output(&mut self, at: Position, number: u64, output: Output) -> ControlFlow<()>;
 
-    /// A maskable interrupt is taken at `at`, before the next instruction. `Break`: it should not have come; the machine
+    /// An interrupt (or NMI: 2) is taken at `at`, before the next instruction. `Break`: it should not have come; the machine
     /// stops with [`Stop::Door`] as it was, but for the interrupt controller's acknowledgement, and must not go on.
     fn interrupt(&mut self, at: Position, vector: u8) -> ControlFlow<()>;
 }

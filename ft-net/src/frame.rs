@@ -249,5 +249,7 @@ mod tests {
         assert_eq!(bye[HEADER_BYTES..], [9, 0, 5]);
         let input = Message::ClientInput { seq: 1, bytes: b"hi".to_vec() };
         assert_eq!(encode(&input)[HEADER_BYTES..], [11, 1, 2, b'h', b'i']);
+        let control = Message::ClientControl(emu::Control::CtrlAltDel);
+        assert_eq!(encode(&control)[HEADER_BYTES..], [14, 2]);
     }
 }

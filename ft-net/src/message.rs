@@ -1,6 +1,6 @@
 //! What travels between replicas, and between a client and the replica that serves. docs/protocol.md tells the story.
 
-use emu::Output;
+use emu::{Control, Output};
 use serde::{Deserialize, Serialize};
 
 /// One message. [`crate::frame`] puts it on a byte stream.
@@ -79,6 +79,8 @@ pub enum Message {
     },
     /// Answer to [`Message::ClientHello`], also when it is repeated as a ping.
     ClientStatus(ClientStatus),
+    /// A button was pressed. Not numbered and not sent again: what is lost with a replica can be seen to be, and pressed again.
+    ClientControl(Control),
 }
 
 /// Who is speaking.
@@ -188,6 +190,7 @@ impl Message {
             Message::ClientInput { .. } => "ClientInput",
             Message::ClientAck { .. } => "ClientAck",
             Message::ClientStatus(_) => "ClientStatus",
+            Message::ClientControl(_) => "ClientControl",
         }
     }
 }

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use emu::Output;
+use emu::{Control, Output};
 use ft_net::Time;
 use ft_net::event::Event;
 use ft_net::message::{Ack, Bye, Hello, Message, Role};
 use ft_net::proto::arbitration::{Answer, Ask};
 use ft_net::proto::backup::Backup;
+use ft_net::proto::client::Client;
 use ft_net::proto::output::Outputs;
 use ft_net::proto::primary::Primary;
 use ft_net::proto::{Config, ConnId, Transmit};
@@ -210,4 +211,23 @@ fn a_log_with_a_hole_is_not_followed() {
     backup.handle_message(ms(1), PEER, log);
     let events: Vec<Event> = std::iter::from_fn(|| backup.poll_event()).collect();
     assert!(matches!(events[..], [Event::BadPeer { .. }, Event::Suspected { .. }]), "{events:?}");
+}
+
+#[test]
+fn a_button_that_was_pressed_while_nobody_served_is_told_once() {
+    let mut client = Client::new(7, config().timeout, ms(0));
+    client.control(Control::PowerButton);
+    assert_eq!(client.poll_message(), None);
+    client.handle_connect(ms(1));
+    let mut primary = protected();
+    let conn = ConnId(9);
+    primary.handle_connect(ms(1), conn);
+    while let Some(message) = client.poll_message() {
+        primary.handle_message(ms(1), conn, message);
+    }
+    assert!(primary.has_control());
+    assert_eq!((primary.poll_control(), primary.poll_control()), (Some(Control::PowerButton), None));
+    client.handle_disconnect();
+    client.handle_connect(ms(2));
+    assert!(!std::iter::from_fn(|| client.poll_message()).any(|m| matches!(m, Message::ClientControl(_))));
 }

@@ -26,7 +26,7 @@ pub enum Event {
     Random(u64),
     /// Something from outside was delivered before the next instruction. Replay delivers it at the same place.
     Input(Input),
-    /// A maskable interrupt was taken before the next instruction. A consequence: replay checks its own against it.
+    /// An interrupt (or NMI: 2) was taken before the next instruction. A consequence: replay checks its own against it.
     Interrupt {
         /// Vector of the interrupt.
         vector: u8,

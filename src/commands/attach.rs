@@ -65,8 +65,8 @@ impl Session {
             if signals::stop_asked() {
                 return Ok(exit::STOPPED);
             }
-            for bytes in typed.try_iter().map(Typed::bytes) {
-                self.client.input(&bytes);
+            for typed in typed.try_iter() {
+                typed.send(&self.client);
             }
             let ended = self.ended()?;
             self.show()?; // What was written before the end was told is all there is.

@@ -14,7 +14,6 @@ use super::program::{self, Booted};
 use crate::cli::{PairArgs, RunArgs};
 use crate::exit;
 use crate::host::errors::{print, say};
-use crate::host::keyboard::Typed;
 use crate::host::recorded_disks::Search;
 use crate::host::{files, keyboard, signals};
 
@@ -75,12 +74,12 @@ fn hand(options: &Options, timeout: Duration) -> Operator {
 
 fn type_in(shared: &Shared, timeout: Duration) {
     let mut client = None;
-    for bytes in keyboard::start().into_iter().map(Typed::bytes) {
+    for typed in keyboard::start() {
         if client.is_none() {
             client = Attach::start(shared.clone(), timeout).ok();
         }
         if let Some(client) = &client {
-            client.input(&bytes);
+            typed.send(client);
         }
     }
     // The client goes on sending what it has for as long as this process lives.

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use emu::Control;
+use ft_net::runtime::Attach;
 
 use super::{errors, signals, terminal};
 
@@ -24,16 +25,11 @@ pub(crate) enum Typed {
 }
 
 impl Typed {
-    /// Keys for the console of a pair, which has no buttons.
-    pub(crate) fn bytes(self) -> Vec<u8> {
+    /// Sends it to whoever serves a pair.
+    pub(crate) fn send(self, to: &Attach) {
         match self {
-            Self::Bytes(bytes) => bytes,
-            Self::Control(_) => {
-                errors::say(format_args!(
-                    "a pair has no power button and no Ctrl-Alt-Del: its guest can be told by its console"
-                ));
-                Vec::new()
-            }
+            Self::Bytes(bytes) => to.input(&bytes),
+            Self::Control(control) => to.control(control),
         }
     }
 }

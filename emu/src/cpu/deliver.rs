@@ -89,7 +89,7 @@ impl Cpu {
         }
     }
 
-    /// Delivers a maskable interrupt before the instruction at `rip`.
+    /// Delivers an interrupt or NMI before the instruction at `rip`.
     pub(crate) fn deliver_interrupt(&mut self, vector: u8) -> Result<(), TripleFault> {
         match self.deliver(vector, None, Source::External) {
             Err(Trap::Fault(fault)) => self.deliver_fault(fault),

@@ -77,6 +77,9 @@ impl<L: Leader> Serving<L> {
         if std::mem::take(&mut self.power_off) {
             self.leader.deliver(Input::Control(Control::PowerOff));
         }
+        while let Some(control) = self.primary.poll_control() {
+            self.leader.deliver(Input::Control(control));
+        }
         let guest_now_ns = self.answers.clock.at(now);
         if self.leader.clock_due_ns().is_some_and(|due_ns| due_ns <= guest_now_ns) {
             self.leader.deliver(Input::Clock { ns: guest_now_ns });
@@ -145,7 +148,7 @@ impl<L: Leader> Serving<L> {
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let clock = self.leader.clock_due_ns().map(|ns| self.answers.clock.when(ns));
         let typed = self.primary.has_input() && self.leader.console_room();
-        let typed = typed.then_some(self.line_free);
+        let typed = if self.primary.has_control() { Some(Time::ZERO) } else { typed.then_some(self.line_free) };
         let machine = [clock, typed].into_iter().flatten().min();
         let machine = machine.filter(|_| self.primary.may_run());
         [self.primary.poll_timeout(), machine].into_iter().flatten().min()

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use emu::Control;
+
 use super::inputs::INPUT_BYTES_MAX;
 use crate::message::{Bye, ClientStatus, Message};
 use crate::time::Time;
@@ -21,6 +23,7 @@ pub struct Client {
     unsafe_inputs: VecDeque<Vec<u8>>,
     /// How many of them were sent on this connection.
     sent: usize,
+    controls: VecDeque<Control>,
     queue: VecDeque<Message>,
     status: Option<ClientStatus>,
     over: Option<Bye>,
@@ -42,6 +45,7 @@ impl Client {
             safe: 0,
             unsafe_inputs: VecDeque::new(),
             sent: 0,
+            controls: VecDeque::new(),
             queue: VecDeque::new(),
             status: None,
             over: None,
@@ -52,6 +56,11 @@ impl Client {
     pub fn input(&mut self, bytes: &[u8]) -> u64 {
         self.unsafe_inputs.extend(bytes.chunks(INPUT_BYTES_MAX).map(<[u8]>::to_vec));
         self.safe + self.unsafe_inputs.len() as u64
+    }
+
+    /// A button was pressed: told once, when somebody is there to be told.
+    pub fn control(&mut self, control: Control) {
+        self.controls.push_back(control);
     }
 
     /// A connection to whoever serves exists.
@@ -102,6 +111,9 @@ impl Client {
         }
         if let Some(message) = self.queue.pop_front() {
             return Some(message);
+        }
+        if let Some(control) = self.controls.pop_front() {
+            return Some(Message::ClientControl(control));
         }
         let bytes = self.unsafe_inputs.get(self.sent).filter(|_| self.sent < WINDOW)?.clone();
         self.sent += 1;

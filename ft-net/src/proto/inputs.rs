@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use emu::Control;
+
 use super::ConnId;
 
 /// One input as it came from a client; not delivered yet.
@@ -20,6 +22,8 @@ pub const INPUT_BYTES_MAX: usize = 128;
 
 /// Inputs not yet delivered; more are dropped, and their clients send them again.
 const QUEUE_MAX: usize = 1024;
+/// Buttons likewise: what is pressed faster is pressed in vain.
+const CONTROLS_MAX: usize = 16;
 
 /// The clients of a primary.
 #[derive(Debug, Default)]
@@ -29,6 +33,7 @@ pub(crate) struct Clients {
     arrived: VecDeque<ClientInput>,
     /// Delivered, not acknowledged yet, in the order of their entries.
     pending: VecDeque<Pending>,
+    controls: VecDeque<Control>,
 }
 
 #[derive(Debug)]
@@ -64,8 +69,22 @@ impl Clients {
         }
     }
 
+    pub(crate) fn pressed(&mut self, control: Control) {
+        if self.controls.len() < CONTROLS_MAX {
+            self.controls.push_back(control);
+        }
+    }
+
+    pub(crate) fn poll_control(&mut self) -> Option<Control> {
+        self.controls.pop_front()
+    }
+
     pub(crate) fn has_arrived(&self) -> bool {
         !self.arrived.is_empty()
+    }
+
+    pub(crate) fn has_control(&self) -> bool {
+        !self.controls.is_empty()
     }
 
     pub(crate) fn poll(&mut self) -> Option<ClientInput> {
@@ -100,6 +119,16 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buttons_are_bounded() {
+        let mut clients = Clients::default();
+        for _ in 0..100 {
+            clients.pressed(Control::PowerButton);
+        }
+        assert_eq!(std::iter::from_fn(|| clients.poll_control()).count(), CONTROLS_MAX);
+        assert!(!clients.has_control());
+    }
 
     #[test]
     fn a_repeated_input_is_acknowledged_no_earlier_than_the_first() {

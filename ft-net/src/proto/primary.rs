@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use emu::Output;
+use emu::{Control, Output};
 
 use super::arbitration::{Answer, Arbitration, Ask};
 use super::flow::Throttle;
@@ -209,6 +209,10 @@ impl Primary {
             }
             Message::ClientInput { seq, bytes } => {
                 self.clients.arrived(conn, seq, bytes);
+                Ok(())
+            }
+            Message::ClientControl(control) => {
+                self.clients.pressed(control);
                 Ok(())
             }
             Message::ClientHello { .. } => {
@@ -527,9 +531,20 @@ impl Primary {
         self.clients.has_arrived()
     }
 
+    /// Is there one for [`Self::poll_control`]?
+    #[must_use]
+    pub fn has_control(&self) -> bool {
+        self.clients.has_control()
+    }
+
     /// The next input of a client, for the machine; then [`Self::input_logged`].
     pub fn poll_input(&mut self) -> Option<ClientInput> {
         self.clients.poll()
+    }
+
+    /// The next button that a client has pressed, for the machine.
+    pub fn poll_control(&mut self) -> Option<Control> {
+        self.clients.poll_control()
     }
 
     /// The next event.

@@ -8,6 +8,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use emu::Control;
+
 use super::connection::{Connection, Heard};
 use super::host::random_id;
 use super::seek::dial;
@@ -49,6 +51,7 @@ struct Progress {
 
 enum ToClient {
     Typed(Vec<u8>),
+    Pressed(Control),
     Heard(Heard),
 }
 
@@ -85,6 +88,11 @@ impl Attach {
         }
     }
 
+    /// A button was pressed. Lost only if whoever is told of it fails at that moment.
+    pub fn control(&self, control: Control) {
+        let _ = self.to.send(ToClient::Pressed(control)); // As above.
+    }
+
     /// Will everything typed so far survive a crash of whoever serves?
     #[must_use]
     pub fn all_safe(&self) -> bool {
@@ -118,6 +126,7 @@ impl Worker {
                 Ok(ToClient::Typed(bytes)) => {
                     self.client.input(&bytes);
                 }
+                Ok(ToClient::Pressed(control)) => self.client.control(control),
                 Ok(ToClient::Heard(heard)) => {
                     if self.heard(heard).is_err() {
                         return;
