@@ -143,10 +143,9 @@ pub(super) fn hosted_heavy<O: Plain, const SSE: u8, const VEX: u8, const REG: u8
     i: &Insn,
     b: &mut Builder,
 ) -> Bound {
-    if has_vectors() {
-        forms!(hosted_op, hosted_both_op, O).bind(i, b)
-    } else {
-        heavy::<O, SSE, VEX, REG, MEM, PART>(i, b)
+    match has_vectors() {
+        true => hosted::<O, SSE, VEX, REG, MEM, PART>(i, b),
+        false => heavy::<O, SSE, VEX, REG, MEM, PART>(i, b),
     }
 }
 
