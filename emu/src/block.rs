@@ -8,7 +8,7 @@ use crate::cpu::{Cpu, Exit};
 use crate::decode::{self, Insn};
 use crate::exec;
 use crate::mem::{Access, PAGE_BITS, PAGE_MASK, Privilege};
-use crate::op::{FALL, Header, Links, NEVER, Op, TAKEN};
+use crate::op::{FALL, FAR, Header, Links, NEVER, Op, TAKEN};
 
 /// Guest instructions in a block at most.
 const BLOCK_INSNS_MAX: usize = 48;
@@ -194,8 +194,8 @@ impl Cpu {
             Some(header) => header,
             None => self.build(rip, linear, phys, key)?,
         };
-        // SAFETY: live.
-        if !self.single && unsafe { (*header).second_page } == u64::MAX {
+        // A second page, too, has been looked up under this key.
+        if !self.single {
             self.cache.remember(rip, self.code_key, header);
         }
         Ok(Some(header))
@@ -488,12 +488,16 @@ impl Builder {
             links.cast::<Links>().write(Links { to: [std::ptr::null(); 2], delta });
             for side in [TAKEN, FALL] {
                 // Only a target in the same page is certain to stay where it is: those links are patched (`place`
-                // finds a non-null owner); the others are looked up each time.
+                // finds a non-null owner); the others remember where they led (`Far`), or are looked up each time.
                 // Nor does a segment's limit hold in another segment.
                 let patched = !self.single && !self.mode.is_segmented();
-                let same_page = (self.start as i64 + delta[side]) >> PAGE_BITS == 0 && patched;
-                let owner = if same_page { std::ptr::NonNull::dangling().as_ptr() } else { std::ptr::null_mut() };
-                let stub = Header { owner, key: 0, n: NEVER, bytes: 0, insns: 0, second_page: u64::MAX };
+                let same_page = (self.start as i64 + delta[side]) >> PAGE_BITS == 0;
+                let owner = match patched && same_page {
+                    true => std::ptr::NonNull::dangling().as_ptr(),
+                    false => std::ptr::null_mut(),
+                };
+                let bytes = if patched && !same_page { FAR } else { 0 };
+                let stub = Header { owner, key: 0, n: NEVER, bytes, insns: 0, second_page: u64::MAX };
                 links.add(1 + side).cast::<Header>().write(stub);
             }
         }

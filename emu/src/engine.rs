@@ -5,7 +5,7 @@
 
 use crate::cpu::fault::{Fault, Trap, vector};
 use crate::cpu::{Cpu, Exit, RETURNS, Return};
-use crate::op::{Header, Links, NEVER, Op};
+use crate::op::{FAR, Far, Header, Links, NEVER, Op};
 
 /// Goes on with `$op`.
 macro_rules! go {
@@ -139,14 +139,23 @@ pub(crate) unsafe fn enter_cold(cpu: *mut Cpu, header: *const Op, budget: i64) -
         }
         let mut short = Exit::Budget;
         if (*header).n == NEVER {
-            let owner = (*header).owner;
+            let (owner, far) = ((*header).owner, header.cast_mut().cast::<Far>());
+            let is_far = (*header).bytes == FAR;
+            if is_far && ((*far).rip ^ (*cpu).rip) | ((*far).key ^ (*cpu).code_key) == 0 {
+                let left = budget - i64::from((*(*far).to).n);
+                if left >= 0 {
+                    go!(cpu, (*far).to.cast::<Op>().add(1), left)
+                }
+            }
             header = (*cpu).resolve();
             // Looking for it may have set accessed bits: at least its first instruction must run.
             short = Exit::Single;
             if header.is_null() {
                 leave!(cpu, budget)
             }
-            if !owner.is_null() && (*header).second_page == u64::MAX {
+            if is_far {
+                *far = Far { to: header, key: (*cpu).code_key, rip: (*cpu).rip, n: NEVER, bytes: FAR, insns: 0 };
+            } else if !owner.is_null() && (*header).second_page == u64::MAX {
                 *owner = header;
             }
         }

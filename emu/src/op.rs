@@ -75,6 +75,27 @@ pub(crate) struct Header {
     pub(crate) second_page: u64,
 }
 
+/// `Header::bytes` of a stub that is a `Far`.
+pub(crate) const FAR: u16 = u16::MAX;
+
+/// A stub for a link to another page: the block it led to last. That holds as long as the linear address is the same, and
+/// `Cpu::code_key`, under which no translation changes.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Far {
+    pub(crate) to: *const Header,
+    /// 0: to none.
+    pub(crate) key: u64,
+    /// `NEVER`, `FAR` and 0, as in a `Header`.
+    pub(crate) n: i32,
+    pub(crate) bytes: u16,
+    pub(crate) insns: u16,
+    pub(crate) rip: u64,
+}
+
+const _: () = assert!(std::mem::offset_of!(Header, n) == std::mem::offset_of!(Far, n));
+const _: () = assert!(std::mem::offset_of!(Header, bytes) == std::mem::offset_of!(Far, bytes));
+
 /// Where control goes after the last op of a block, and how far that is from the block's first byte.
 #[derive(Clone, Copy)]
 #[repr(C)]

@@ -212,7 +212,20 @@ impl Lazy {
             kind::SUB if !matches!(CC, 0 | 1 | 8..=11) => Some(holds_sub::<u64, CC>(self.a, self.b)),
             kind::EXPLICIT => Some(holds(CC, self.a)),
             kind::LOGIC => Some(holds_logic::<u64, CC>(self.a)),
+            _ if matches!(CC, 2 | 3) => Some((self.carry() != 0) != (CC & 1 == 1)),
+            _ if matches!(CC, 4 | 5) => Some((self.result() == 0) != (CC & 1 == 1)),
+            _ if matches!(CC, 8 | 9) => Some(((self.result() as i64) < 0) != (CC & 1 == 1)),
             _ => None,
+        }
+    }
+
+    /// The sign-extended result, unless the flags are explicit.
+    #[inline(always)]
+    fn result(&self) -> u64 {
+        match self.kind & !3 {
+            kind::ADD => sign_extend(self.a.wrapping_add(self.b), self.kind & 3),
+            kind::SUB => sign_extend(self.a.wrapping_sub(self.b), self.kind & 3),
+            _ => self.a,
         }
     }
 }

@@ -88,7 +88,7 @@ unsafe fn in_register<S: Shift, T: Width, const BY_CL: bool, const FLAGS: bool>(
 ) -> i64 {
     // SAFETY: called by the engine.
     unsafe {
-        if S::READS {
+        if S::READS && FLAGS {
             flags!(cpu, op, budget);
         }
         let count = alu::masked::<T>(if BY_CL { u8::get(cpu, CL) } else { (*op).imm as u8 });

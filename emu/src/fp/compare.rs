@@ -54,7 +54,17 @@ fn less<F: Format>(a: u64, b: u64, env: &mut Env) -> bool {
 /// bit 3 makes no order the other way round, and bit 4 whether a quiet NaN is invalid.
 pub(crate) fn predicate<F: Format>(which: u8, a: u64, b: u64, env: &mut Env) -> bool {
     let signals = matches!(which & 3, 1 | 2) != (which & 16 != 0);
-    let order = compare::<F>(a, b, signals, env);
+    fulfils(which, compare::<F>(a, b, signals, env))
+}
+
+/// The same where nothing is raised.
+#[inline(always)]
+pub(crate) fn ordinary_predicate<F: Format>(which: u8, a: u64, b: u64) -> Option<bool> {
+    ordinary_order::<F>(a, b).map(|order| fulfils(which, Some(order)))
+}
+
+#[inline(always)]
+fn fulfils(which: u8, order: Option<Ordering>) -> bool {
     let yes = match which & 3 {
         0 => order == Some(Ordering::Equal),
         1 => order == Some(Ordering::Less),

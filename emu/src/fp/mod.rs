@@ -19,7 +19,8 @@ pub(crate) use arith::{add, div, mul, sqrt, sub};
 pub(crate) use arith::{
     is_settled, ordinary_difference, ordinary_fused, ordinary_product, ordinary_quotient, ordinary_root, ordinary_sum,
 };
-pub(crate) use compare::{compare, max, min, ordinary_max, ordinary_min, ordinary_order, predicate};
+pub(crate) use compare::{compare, max, min, predicate};
+pub(crate) use compare::{ordinary_max, ordinary_min, ordinary_order, ordinary_predicate};
 pub(crate) use convert::{convert, from_int, half_to_single, round_to_integer, single_to_half, to_int};
 pub(crate) use convert::{ordinary_conversion, ordinary_truncated};
 pub(crate) use fma::fma;

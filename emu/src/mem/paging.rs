@@ -70,7 +70,8 @@ impl Cpu {
         if self.cr0 & cr0::PG == 0 {
             return Ok(addr & u64::from(u32::MAX));
         }
-        let walk = self.walk(addr).map_err(|e| Fault::page(addr, e | self.access_error(access, by)))?;
+        let mut walk = Walk::default();
+        self.walk(addr, &mut walk).map_err(|e| Fault::page(addr, e | self.access_error(access, by)))?;
         if !self.allows(walk.rights, access, by) {
             return Err(Fault::page(addr, error::P | self.access_error(access, by)));
         }
@@ -80,7 +81,11 @@ impl Cpu {
 
     /// The physical address, whatever the permissions; changes nothing.
     pub(crate) fn translate_quietly(&self, addr: u64) -> Option<u64> {
-        if self.cr0 & cr0::PG == 0 { Some(addr & u64::from(u32::MAX)) } else { self.walk(addr).ok().map(|w| w.phys) }
+        if self.cr0 & cr0::PG == 0 {
+            return Some(addr & u64::from(u32::MAX));
+        }
+        let mut walk = Walk::default();
+        self.walk(addr, &mut walk).ok().map(|()| walk.phys)
     }
 
     /// Where `addr` leads, and whether an access would mark a table entry inside decoded code; `None`: nowhere. Changes nothing.
@@ -88,7 +93,8 @@ impl Cpu {
         if self.cr0 & cr0::PG == 0 {
             return Some((addr & u64::from(u32::MAX), false));
         }
-        let walk = self.walk(addr).ok()?;
+        let mut walk = Walk::default();
+        self.walk(addr, &mut walk).ok()?;
         Some((walk.phys, walk.to_mark(access).any(|(at, _)| self.mem.has_code(at, 8))))
     }
 
@@ -127,24 +133,23 @@ impl Cpu {
     }
 
     /// Follows the tables without looking at permissions. The error is the P or RSVD part of the error code.
-    fn walk(&self, addr: u64) -> Result<Walk, u32> {
+    fn walk(&self, addr: u64, walk: &mut Walk) -> Result<(), u32> {
         if self.msr.efer & efer::LMA != 0 {
-            return self.walk_from(self.cr3 & FRAME, 4, addr);
+            return self.walk_from(self.cr3 & FRAME, 4, addr, walk);
         }
         if self.cr4 & cr4::PAE == 0 {
-            return self.walk_32(addr);
+            return self.walk_32(addr, walk);
         }
         let entry = self.pdpte[(addr >> 30) as usize & 3];
         if entry & pte::P == 0 {
             return Err(0);
         }
-        self.walk_from(entry & FRAME, 2, addr)
+        self.walk_from(entry & FRAME, 2, addr, walk)
     }
 
     /// Through `levels` tables of 512 entries each, the first at `table`.
-    fn walk_from(&self, mut table: u64, levels: u32, addr: u64) -> Result<Walk, u32> {
+    fn walk_from(&self, mut table: u64, levels: u32, addr: u64, walk: &mut Walk) -> Result<(), u32> {
         let mut rights = pte::RW | pte::US;
-        let mut entries = [(0, 0); 4];
         let reserved_xd = if self.msr.efer & efer::NXE == 0 { pte::XD } else { 0 };
         // Bits 52-62 are ignored by 4-level paging, reserved in PAE paging.
         let reserved_high = if levels == 2 { 0x7ff << 52 } else { 0 };
@@ -164,11 +169,12 @@ impl Cpu {
                 return Err(error::P | error::RSVD);
             }
             rights = rights & entry & (pte::RW | pte::US) | (rights | entry) & pte::XD;
-            entries[level as usize] = (at, entry);
+            walk.entries[level as usize] = (at, entry);
             if leaf {
-                let phys = entry & FRAME & !low | addr & low;
-                let (leaf, top) = (level as usize, levels as usize);
-                return Ok(Walk { phys, rights, leaf, top, entry_bytes: 8, entries });
+                walk.phys = entry & FRAME & !low | addr & low;
+                walk.rights = rights;
+                (walk.leaf, walk.top, walk.entry_bytes) = (level as usize, levels as usize, 8);
+                return Ok(());
             }
             table = entry & FRAME;
         }
@@ -176,7 +182,7 @@ impl Cpu {
     }
 
     /// 32-bit paging: two tables of 1024 entries, and pages of 4 MiB with CR4.PSE (SDM Vol. 3A, 4.3).
-    fn walk_32(&self, addr: u64) -> Result<Walk, u32> {
+    fn walk_32(&self, addr: u64, walk: &mut Walk) -> Result<(), u32> {
         let entry_at = |at: u64| self.mem.read_u64(at & !7) >> (8 * (at & 4)) & u64::from(u32::MAX);
         let at = (self.cr3 & 0xffff_f000) + (addr >> 22 & 0x3ff) * 4;
         let pde = entry_at(at);
@@ -189,7 +195,8 @@ impl Cpu {
                 return Err(error::P | error::RSVD);
             }
             let phys = pde & 0xffc0_0000 | (pde >> 13 & 0xff) << 32 | addr & 0x3f_ffff;
-            return Ok(Walk { phys, rights: pde & (pte::RW | pte::US), leaf: 1, top: 2, entry_bytes: 4, entries });
+            *walk = Walk { phys, rights: pde & (pte::RW | pte::US), leaf: 1, top: 2, entry_bytes: 4, entries };
+            return Ok(());
         }
         let at = (pde & 0xffff_f000) + (addr >> 12 & 0x3ff) * 4;
         let entry = entry_at(at);
@@ -198,7 +205,8 @@ impl Cpu {
             return Err(0);
         }
         let phys = entry & 0xffff_f000 | addr & PAGE_MASK;
-        Ok(Walk { phys, rights: entry & pde & (pte::RW | pte::US), leaf: 0, top: 2, entry_bytes: 4, entries })
+        *walk = Walk { phys, rights: entry & pde & (pte::RW | pte::US), leaf: 0, top: 2, entry_bytes: 4, entries };
+        Ok(())
     }
 
     /// Loads the page-directory-pointer-table entries for PAE paging from the table at CR3 (SDM Vol. 3A, 4.4.1).
@@ -231,7 +239,8 @@ impl Cpu {
     }
 }
 
-/// The result of following the tables.
+/// The result of following the tables. Filled in its place: a copy would wait for what was just written piece by piece.
+#[derive(Default)]
 struct Walk {
     phys: u64,
     /// RW and US as allowed by all levels, XD as forbidden by any.

@@ -156,15 +156,22 @@ impl Cpu {
         unsafe { (*self.tlb).put(addr, entry) };
     }
 
-    /// Physical address of the byte at a canonical `addr`, through the TLB where it knows.
-    pub(crate) fn page(&mut self, addr: u64, kind: Access) -> Result<u64, Trap> {
+    /// Physical address of the byte at `addr` if the TLB knows it.
+    fn known(&mut self, addr: u64, kind: Access, by: Privilege) -> Option<u64> {
         // SAFETY: `tlb` points at one of the CPU's own halves.
         let entry = unsafe { *(*self.tlb).entry(addr) };
         let tag = if kind == Access::Write { entry.write } else { entry.read };
-        if tag == addr & !PAGE_MASK {
-            return Ok(entry.phys | addr & PAGE_MASK);
+        let knows = tag == addr & !PAGE_MASK && by == Privilege::explicit(self.user);
+        knows.then_some(entry.phys | addr & PAGE_MASK)
+    }
+
+    /// Physical address of the byte at a canonical `addr`, through the TLB where it knows.
+    pub(crate) fn page(&mut self, addr: u64, kind: Access) -> Result<u64, Trap> {
+        let by = Privilege::explicit(self.user);
+        if let Some(phys) = self.known(addr, kind, by) {
+            return Ok(phys);
         }
-        let phys = self.translate(addr, kind, Privilege::explicit(self.user))?;
+        let phys = self.translate(addr, kind, by)?;
         let watched = kind == Access::Write && self.mem.is_watched(phys);
         if self.mem.is_ram(phys, 1) && !watched && !self.checked() {
             self.fill(addr, phys, kind);
@@ -194,7 +201,10 @@ impl Cpu {
         if by == Privilege::User && size > 1 && self.aligned() && addr & (size - 1) != 0 {
             return Err(Fault::AC0.into());
         }
-        let first = self.translate(addr, kind, by)?;
+        let first = match self.known(addr, kind, by) {
+            Some(phys) => phys,
+            None => self.translate(addr, kind, by)?,
+        };
         let room = 0x1000 - (addr & PAGE_MASK);
         if room >= size {
             return Ok(Parts { first: (first, size as usize), second: (0, 0) });

@@ -23,7 +23,7 @@ impl Cell for [[u8; 16]; 2] {
 }
 
 /// Entries per privilege.
-const ENTRIES: usize = 256;
+const ENTRIES: usize = 1024;
 
 /// What is known of one linear page. Tags are page addresses, or `NO_TAG`.
 #[derive(Clone, Copy)]

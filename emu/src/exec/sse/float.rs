@@ -45,12 +45,21 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         ($F:ident, $MEM:ident, $n:expr) => {{
             // SSE has 8 predicates, AVX has 32.
             let i = &i.with_immediate_bits(if i.vex { 31 } else { 7 });
-            float_row!(i, b, $MEM, X, |x, y, which, env| {
-                lanes_of::<$F, $n>(x, |i| {
-                    let yes = fp::predicate::<$F>(which, number::<$F>(&x, i), number::<$F>(&y, i), env);
-                    if yes { u64::MAX } else { 0 }
-                })
-            })
+            quick_row!(
+                i,
+                b,
+                $MEM,
+                X,
+                |x, y, which, env| lanes_of::<$F, $n>(x, |i| {
+                    truth(fp::predicate::<$F>(which, number::<$F>(&x, i), number::<$F>(&y, i), env))
+                }),
+                quick | x,
+                y,
+                which
+                    | quick_lanes_of::<$F, $n>(x, |i| {
+                        fp::ordinary_predicate::<$F>(which, number::<$F>(&x, i), number::<$F>(&y, i)).map(truth)
+                    })
+            )
         }};
     }
     // Not under MXCSR, but too long to stand in a handler.
@@ -132,6 +141,12 @@ pub(crate) fn bind(op: O, i: &Insn, b: &mut Builder) -> Bound {
         O::Shufps => native_row!(i, b, |x, y, order| lanes::shuffle_two(x, y, order), shuffle_two),
         O::Shufpd => row!(i, b, MEM128, X, |x, y, order| lanes::shuffle_halves(x, y, order), step 2),
     }
+}
+
+/// All ones for true.
+#[inline(always)]
+fn truth(yes: bool) -> u64 {
+    u64::from(yes).wrapping_neg()
 }
 
 /// Number `i` of a vector.

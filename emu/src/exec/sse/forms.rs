@@ -126,28 +126,29 @@ pub(super) fn heavy<O: Plain, const SSE: u8, const VEX: u8, const REG: u8, const
     step::<Heavy<O>, SSE, VEX, REG, MEM, PART>(i, b)
 }
 
-/// `plain` or, where the host has more instructions, handlers that are compiled for them.
-pub(super) fn hosted<O: Plain, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
-    i: &Insn,
-    b: &mut Builder,
-) -> Bound {
-    if has_vectors() {
-        forms!(hosted_op, hosted_both_op, O).bind(i, b)
-    } else {
-        plain::<O, SSE, VEX, REG, MEM, PART>(i, b)
-    }
+/// Defines binders that take other handlers where the host has more instructions.
+macro_rules! hosted {
+    ($($(#[$doc:meta])+ $name:ident<$Kind:ident> $one:ident, $both:ident, else $other:ident;)+) => {$(
+        $(#[$doc])+
+        pub(super) fn $name<O: $Kind, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
+            i: &Insn,
+            b: &mut Builder,
+        ) -> Bound {
+            match has_vectors() {
+                true => forms!($one, $both, O).bind(i, b),
+                false => $other::<O, SSE, VEX, REG, MEM, PART>(i, b),
+            }
+        }
+    )+};
 }
 
-/// `heavy`, likewise.
-pub(super) fn hosted_heavy<O: Plain, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
-    i: &Insn,
-    b: &mut Builder,
-) -> Bound {
-    if has_vectors() {
-        forms!(hosted_op, hosted_both_op, O).bind(i, b)
-    } else {
-        heavy::<O, SSE, VEX, REG, MEM, PART>(i, b)
-    }
+hosted! {
+    /// `plain`, compiled for such hosts.
+    hosted<Plain> hosted_op, hosted_both_op, else plain;
+    /// What is heavy elsewhere.
+    hosted_heavy<Plain> hosted_op, hosted_both_op, else heavy;
+    /// A step that is quick on such hosts.
+    hosted_quick<Quick> hosted_quick_op, hosted_quick_both_op, else step;
 }
 
 pub(super) fn float<O: Float, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
@@ -163,18 +164,6 @@ pub(super) fn quick<O: Float, const SSE: u8, const VEX: u8, const REG: u8, const
     b: &mut Builder,
 ) -> Bound {
     forms!(quick_op, quick_both_op, Rounded<O>).bind(i, b)
-}
-
-/// `step`, quick where the host has more instructions.
-pub(super) fn hosted_quick<O: Quick, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
-    i: &Insn,
-    b: &mut Builder,
-) -> Bound {
-    if has_vectors() {
-        forms!(hosted_quick_op, hosted_quick_both_op, O).bind(i, b)
-    } else {
-        step::<O, SSE, VEX, REG, MEM, PART>(i, b)
-    }
 }
 
 pub(super) fn narrow<O: Float<Out = X>, const SSE: u8, const VEX: u8, const REG: u8, const MEM: u8, const PART: u8>(
