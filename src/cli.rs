@@ -1,5 +1,6 @@
 //! The grammar of the command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,12 +43,22 @@ pub(crate) enum Command {
     Wrap(WrapArgs),
 }
 
+/// What a machine that exists already does not need.
+const NEW_MACHINE: [&str; 9] = ["program", "kernel", "memory", "clock", "cpu", "append", "initrd", "modules", "boot"];
+
 /// `ftemu run`
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// A Linux kernel (bzImage), a static bare-metal ELF64 program, or guest:NAME for a built-in one (`ftemu guests`)
+    /// A Linux kernel (bzImage, vmlinux), a Multiboot kernel, a static bare-metal ELF64 program, or guest:NAME for a built-in
+    /// one (`ftemu guests`); with --kernel, a static Linux program
     #[arg(required_unless_present_any = ["backup", "from"])]
     pub(crate) program: Option<PathBuf>,
+    /// Arguments of the static Linux program; those that begin with a hyphen go behind --
+    #[arg(value_name = "ARGS", requires = "kernel", trailing_var_arg = true)]
+    pub(crate) arguments: Vec<OsString>,
+    /// Run PROGRAM, a static Linux program, on this Linux kernel
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["initrd", "modules", "boot"])]
+    pub(crate) kernel: Option<PathBuf>,
     /// Guest memory, such as 64M [default: 64M, for a Linux kernel 512M]
     #[arg(long, value_name = "SIZE", value_parser = memory_bytes)]
     pub(crate) memory: Option<u64>,
@@ -60,11 +71,17 @@ pub(crate) struct RunArgs {
     /// Command line for the guest [default: what a built-in guest wants, for a Linux kernel console=ttyS0 panic=-1]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) append: Option<String>,
-    /// Initial RAM disk of a Linux kernel
+    /// Initial RAM disk of a Linux kernel; several are joined
     #[arg(long, value_name = "FILE")]
-    pub(crate) initrd: Option<PathBuf>,
+    pub(crate) initrd: Vec<PathBuf>,
+    /// Module of a Multiboot kernel, any number of times: a file, a blank, its command line
+    #[arg(long = "module", value_name = "FILE[ ARGS]")]
+    pub(crate) modules: Vec<String>,
+    /// How a kernel is entered [default: the first of these that it has]
+    #[arg(long, value_enum)]
+    pub(crate) boot: Option<BootProtocol>,
     /// Go on from a snapshot instead of starting a program
-    #[arg(long, value_name = "SNAPSHOT", conflicts_with_all = ["program", "memory", "clock", "cpu", "append", "initrd"])]
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with_all = NEW_MACHINE)]
     pub(crate) from: Option<PathBuf>,
     /// Save the machine into this new file, and run on
     #[arg(long, value_name = "FILE", requires = "snapshot_at")]
@@ -84,9 +101,7 @@ pub(crate) struct RunArgs {
     #[arg(long, group = "role", conflicts_with_all = ["record", "snapshot"])]
     pub(crate) primary: bool,
     /// Join a primary, follow it, and take over when it dies; needs no program
-    #[arg(long, group = "role", conflicts_with_all = [
-        "program", "memory", "clock", "cpu", "append", "initrd", "record", "from", "snapshot",
-    ])]
+    #[arg(long, group = "role", conflicts_with_all = NEW_MACHINE, conflicts_with_all = ["record", "from", "snapshot"])]
     pub(crate) backup: bool,
     /// The options of a pair
     #[command(flatten)]
@@ -162,6 +177,27 @@ impl From<Cpu> for emu::CpuModel {
             Cpu::V1 => Self::V1,
             Cpu::V2 => Self::V2,
             Cpu::V3 => Self::V3,
+        }
+    }
+}
+
+/// How a kernel is entered.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum BootProtocol {
+    /// Multiboot 1
+    Multiboot,
+    /// PVH; a bzImage is unpacked first, so that the guest need not
+    Pvh,
+    /// Linux's own boot protocol: a bzImage unpacks itself and chooses its address at random (KASLR)
+    Linux,
+}
+
+impl From<BootProtocol> for emu::boot::Protocol {
+    fn from(protocol: BootProtocol) -> Self {
+        match protocol {
+            BootProtocol::Multiboot => Self::Multiboot,
+            BootProtocol::Pvh => Self::Pvh,
+            BootProtocol::Linux => Self::Linux,
         }
     }
 }

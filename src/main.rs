@@ -6,7 +6,7 @@
 //! | `commands` | one file per command |
 //! | `solo` | runs a machine that has no replica |
 //! | `exit` | exit codes |
-//! | `host` | terminal, signals, clock, entropy, files |
+//! | `host` | terminal, progress, signals, clock, entropy, files |
 
 mod cli;
 mod commands;

@@ -22,6 +22,7 @@ use crate::host::disks::Disk;
 use crate::host::entropy::Entropy;
 use crate::host::errors::{print, say};
 use crate::host::keyboard::Typed;
+use crate::host::progress::Progress;
 use crate::host::signals;
 use crate::snapshot::Plan;
 
@@ -113,6 +114,8 @@ pub(crate) struct Solo {
     clock_input_ns: u64,
     logged: Instant,
     digested: Instant,
+    /// Until the guest says something.
+    progress: Option<Progress>,
 }
 
 impl Solo {
@@ -127,8 +130,8 @@ impl Solo {
         let recorder =
             Recorder::new(World { clock, entropy, console: Vec::new(), disks: Vec::new() }, &machine, next_entry);
         let (logged, digested) = (Instant::now(), Instant::now());
-        let (snapshot, disks) = (None, Vec::new());
-        Ok(Self { machine, recorder, log, snapshot, disks, client, seq: 0, clock_input_ns, logged, digested })
+        let (snapshot, disks, progress) = (None, Vec::new(), None);
+        Ok(Self { machine, recorder, log, snapshot, disks, client, seq: 0, clock_input_ns, logged, digested, progress })
     }
 
     /// Saves the machine on the way.
@@ -139,6 +142,11 @@ impl Solo {
     /// Writes to `disks` what the guest writes to them, if they have that mode. Writes to others stay in the machine.
     pub(crate) fn with_disks(self, disks: Vec<Disk>) -> Self {
         Self { disks, ..self }
+    }
+
+    /// Shows a line until the guest says something.
+    pub(crate) fn with_progress(self, progress: Option<Progress>) -> Self {
+        Self { progress, ..self }
     }
 
     /// Runs until the guest is off or the operator stops it; gives the exit code.
@@ -164,9 +172,15 @@ impl Solo {
             self.tell_time();
             let limit = self.limit();
             let stop = self.recorder.run(&mut self.machine, limit);
+            if !self.recorder.live.console.is_empty() || !matches!(stop, Stop::Limit | Stop::Halted) {
+                self.progress = None;
+            } else if let Some(progress) = &mut self.progress {
+                progress.booting(self.machine.position().retired);
+            }
             self.tell_unimplemented();
             self.bring_out()?;
             if let Some(plan) = self.snapshot.take_if(|plan| plan.is_due(&self.machine)) {
+                self.progress = None;
                 plan.take(&self.machine)?;
             }
             let flushed = self.write_disks()?;
@@ -274,6 +288,7 @@ impl Solo {
 
     fn tell_unimplemented(&mut self) {
         for name in self.machine.take_unimplemented() {
+            self.progress = None;
             let at = self.machine.position();
             say(format_args!("the guest met {name}, which is not implemented: #UD, before instruction {at}"));
         }

@@ -46,6 +46,12 @@ fn command_lines_that_make_no_sense() {
         (&["run", "--backup", "guest:kv"], "cannot be used with"),
         (&["run", "--backup", "--memory", "1M"], "cannot be used with"),
         (&["run", "--backup", "--record", "x"], "cannot be used with"),
+        (&["run", "--backup", "--initrd", "x"], "cannot be used with"),
+        (&["run", "--initrd", "x"], "<PROGRAM>"),
+        (&["run", "guest:kv", "argument"], "--kernel"),
+        (&["run", "--kernel", "x"], "<PROGRAM>"),
+        (&["run", "--kernel", "x", "--initrd", "y", "z"], "cannot be used with"),
+        (&["run", "x", "--boot", "bios"], "invalid value 'bios'"),
         (&["run", "--primary", "--backup", "guest:kv"], "cannot be used with"),
         (&["run", "guest:kv", "--primary", "--record", "x"], "cannot be used with"),
         (&["run", "guest:kv", "--name", "x"], "--primary"),
@@ -90,6 +96,102 @@ fn programs_that_cannot_run() {
         refused(dir, &["run", program], 1, part);
         refused(dir, &["run", program, "--primary", "--shared", "s"], 1, part);
     }
+}
+
+/// A kernel that says where everything is, and has nothing there.
+fn bzimage(payload: &[u8]) -> Vec<u8> {
+    let mut image = vec![0; 1024];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    let paragraphs = u32::try_from(payload.len().div_ceil(16)).unwrap();
+    put(0x1f1, &[1]);
+    put(0x1f4, &paragraphs.to_le_bytes());
+    put(0x201, b"\x6aHdrS\x0f\x02");
+    put(0x211, &[1]);
+    put(0x236, &[3]);
+    put(0x238, &2047u32.to_le_bytes());
+    put(0x24c, &u32::try_from(payload.len()).unwrap().to_le_bytes());
+    put(0x258, &(16u64 << 20).to_le_bytes());
+    put(0x260, &(1u32 << 20).to_le_bytes());
+    [&image, payload].concat()
+}
+
+#[test]
+fn kernels_that_cannot_be_booted() {
+    let room = room();
+    let dir = room.path();
+    let put = |name: &str, bytes: &[u8]| fs::write(dir.join(name), bytes).unwrap();
+    let fine = bzimage(b"BZh91AY&SY.............");
+    let mut zimage = fine.clone();
+    zimage[0x211] = 0;
+    let mut old = fine.clone();
+    old[0x206] = 3;
+    let mut arm = vec![0; 0x300];
+    arm[0x38..0x3c].copy_from_slice(b"ARM\x64");
+    let mut riscv = testprogs::find("kv").unwrap().image.to_vec();
+    riscv[18] = 243;
+    put("fine", &fine);
+    put("zimage", &zimage);
+    put("old", &old);
+    put("cut", &fine[..1030]);
+    put("arm", &arm);
+    put("riscv", &riscv);
+    put("xz", &bzimage(b"\xfd7zXZ\0 and so on, of no use....\x08\0\0\0"));
+    put("size", &bzimage(b"\x28\xb5\x2f\xfd\0\0\0\x7f"));
+    put("unknown", &bzimage(b"compressed in 2031"));
+    put("multiboot", testprogs::MULTIBOOT);
+    put("multiboot-cut", &testprogs::MULTIBOOT[..4500]);
+    put("script", b"#!/bin/sh\n");
+    put("empty", b"");
+    for (arguments, part) in [
+        (&["zimage"][..], "cannot run zimage: a zImage (loadflags at offset 0x211)"),
+        (&["old", "--boot", "linux"], "cannot run old: boot protocol 2.03 at offset 0x206"),
+        (
+            &["cut"],
+            "cannot run cut: the kernel is cut: its header at offset 0x1f1 promises 1056 bytes, the file has 1030",
+        ),
+        (&["arm"], "cannot run arm: the file is a Linux kernel for 64-bit ARM"),
+        (&["riscv"], "cannot run riscv: an ELF for RISC-V (e_machine 243, byte 18)"),
+        (&["xz"], "cannot run xz: its xz payload is damaged before offset 0x4"),
+        (&["size"], "cannot run size: its payload is to unpack to 2130706432 bytes (offset 0x404), not to 1048576"),
+        (&["fine", "--boot", "pvh"], "cannot run fine: its payload at offset 0x400 is compressed by bzip2"),
+        (&["unknown", "--boot", "pvh"], "cannot run unknown: its payload at offset 0x400 is of unknown compression"),
+        (&["fine", "--boot", "multiboot"], "cannot run fine: no Multiboot header in the first 8192 bytes"),
+        (&["fine", "--initrd", "none"], "cannot read none"),
+        (&["fine", "--initrd", "script"], "script: not an initial RAM disk: the file is a script (byte 0)"),
+        (&["fine", "--initrd", "empty"], "empty: not an initial RAM disk: the file is empty"),
+        (&["fine", "--module", "script"], "--module is for a Multiboot kernel, which fine is not"),
+        (&["fine", "--memory", "8M"], "cannot run fine: kernel and initial RAM disk need 17 MiB"),
+        (&["guest:kv", "--initrd", "script"], "--initrd is for a Linux kernel, which guest:kv is not"),
+        (&["multiboot", "--initrd", "script"], "--initrd is for a Linux kernel: multiboot takes --module"),
+        (&["multiboot", "--module", "none of these"], "cannot read none"),
+        (&["multiboot", "--boot", "pvh"], "cannot run multiboot: it has no PVH entry"),
+        (&["multiboot-cut"], "cannot run multiboot-cut: truncated ELF"),
+        (&["script", "--kernel", "fine"], "cannot run script: not a 64-bit ELF"),
+        (&["none", "--kernel", "fine"], "cannot read none"),
+        (&["script", "--kernel", "none"], "cannot read none"),
+        (&["script", "--kernel", "script"], "--kernel is to be a Linux kernel (bzImage, vmlinux), which script is not"),
+    ] {
+        refused(dir, &[&["run"], arguments].concat(), 1, part);
+    }
+}
+
+#[test]
+fn a_multiboot_kernel_gets_its_modules_and_exits_by_the_debug_port() {
+    let room = room();
+    fs::write(room.path().join("kernel"), testprogs::MULTIBOOT).unwrap();
+    fs::write(room.path().join("a"), "12").unwrap();
+    let output = ftemu(
+        room.path(),
+        &["run", "kernel", "--append", "one two", "--module", "a first", "--module", "kernel", "--record", "log"],
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(testprogs::MULTIBOOT_EXIT_CODE.into()), "{text}");
+    assert!(
+        text.contains("command line one two\n") && text.contains("module a first: 2 bytes, checksum 621\n"),
+        "{text}"
+    );
+    assert!(text.contains("module kernel: "), "{text}");
+    assert_eq!(String::from_utf8_lossy(&ftemu(room.path(), &["replay", "log"]).stdout), text);
 }
 
 #[test]

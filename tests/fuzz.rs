@@ -27,6 +27,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 /// Inputs to start from, by name: made here, so that they follow the formats; and the files of the corpus.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let mut seeds = match target {
+        "kernel" => vec![("multiboot".to_owned(), testprogs::MULTIBOOT.to_vec())],
         "log" => logs(),
         "message" => messages(),
         "state" => states(),
@@ -125,6 +126,11 @@ fn any_code_in_any_state_runs() {
 #[test]
 fn any_image_is_loaded_or_refused() {
     survives("elf");
+}
+
+#[test]
+fn any_kernel_is_loaded_or_refused() {
+    survives("kernel");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod recording;
 
 use emu::{ClockMode, CpuModel, DiskMode, Position, Power, Until};
-use recording::{Boot, image, next_bits, record, replay};
+use recording::{Boot, MODULE, image, next_bits, record, replay};
 use testprogs::Guest;
 
 fn input_of(guest: &str) -> &'static str {
@@ -100,5 +100,28 @@ fn disks_hold_what_was_written_in_every_mode() {
             let bits = next_bits(&mut bits);
             Until::Exactly(Position { retired: at.retired + (bits >> 46), steps: bits >> 33 & 3 })
         });
+    }
+}
+
+#[test]
+fn a_multiboot_kernel_finds_what_it_is_told_and_replays() {
+    for clock in [ClockMode::Host, ClockMode::Derived] {
+        let (name, image, cpu) = ("multiboot", testprogs::MULTIBOOT, CpuModel::V3);
+        let boot = Boot { name, image, cmdline: "quiet", clock, cpu, disk: None, linux: None };
+        let recorded = record(&boot, "");
+        let text = String::from_utf8_lossy(&recorded.console).into_owned();
+        assert_eq!(recorded.power, Some(Power::Off { code: testprogs::MULTIBOOT_EXIT_CODE }), "{text}");
+        let sum = MODULE.bytes.iter().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)));
+        for line in [
+            "command line quiet".to_owned(),
+            "memory 0 + 9fc00 type 1".to_owned(),
+            "memory e0000 + 20000 type 2".to_owned(),
+            "memory 100000 + 1f00000 type 1".to_owned(),
+            format!("module a module: {:x} bytes, checksum {sum:x}", MODULE.bytes.len()),
+        ] {
+            assert!(text.lines().any(|said| said == line), "{line:?} is missing in:\n{text}");
+        }
+        let mut bits = 1;
+        replay(&boot, &recorded, |at| Until::Exactly(Position::at(at.retired + (next_bits(&mut bits) >> 56))));
     }
 }

@@ -24,6 +24,10 @@ const CONTROL_A_RESET: u8 = 1;
 const CONTROL_A_A20: u8 = 2;
 /// Writing a byte here switches the machine off with that exit code.
 const EXIT: u16 = 0x500;
+/// The same for test kernels (QEMU's isa-debug-exit): the exit code is `value << 1 | 1`.
+const DEBUG_EXIT: u16 = 0xf4;
+/// Bytes for the console without a driver, for test kernels; reads as its own number (Bochs).
+const DEBUG_CONSOLE: u16 = 0xe9;
 /// Interrupt lines.
 pub(crate) const IRQ_PIT: u8 = 0;
 pub(crate) const IRQ_KEYBOARD: u8 = 1;
@@ -295,6 +299,7 @@ impl Cpu {
             0x70 | 0x71 => bus.rtc.read(port, now),
             CONTROL_A => CONTROL_A_A20,
             UART..=0x3ff => bus.uart.read((port - UART) as u8),
+            DEBUG_CONSOLE => DEBUG_CONSOLE as u8,
             _ => pm_register(port).map_or(0xff, |register| bus.pm.read(register, now)),
         }
     }
@@ -336,7 +341,9 @@ impl Cpu {
                     self.print_byte(byte);
                 }
             }
+            DEBUG_CONSOLE => self.print_byte(value),
             EXIT => self.power(Power::Off { code: value }),
+            DEBUG_EXIT => self.power(Power::Off { code: value << 1 | 1 }),
             _ => {
                 if pm_register(port).is_some_and(|register| bus.pm.write(register, value)) {
                     self.power(Power::Off { code: 0 });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::ptr::NonNull;
 
-use crate::boot::{Elf, ElfError, LinuxBoot, LinuxError, acpi, hand_off, linux};
+use crate::boot::{self, Boot, BootError, Elf, ElfError, acpi, hand_off};
 use crate::bus::Bus;
 use crate::config::{MachineConfig, MachineError};
 use crate::cpu::fault::Trap;
@@ -106,7 +106,7 @@ impl Machine {
         let elf: Elf<'_> = crate::boot::elf::parse(image)?;
         let mem = &mut self.cpu.mem;
         let mut write = |phys: u64, data: &[u8]| write_ram(mem, phys, data);
-        elf.load(self.config.memory_bytes, &mut write)?;
+        elf.load(&[hand_off::RESERVED], self.config.memory_bytes, &mut write)?;
         let info = hand_off::BootInfo {
             memory_bytes: self.config.memory_bytes,
             tsc_hz: crate::clock::TSC_HZ,
@@ -119,16 +119,16 @@ impl Machine {
         Ok(())
     }
 
-    /// Loads a Linux kernel and prepares its entry by the 64-bit boot protocol.
+    /// Loads a kernel and prepares its entry (ARCHITECTURE.md, "Kernels").
     ///
     /// # Errors
     /// What is wrong with the kernel, or that memory is too small.
-    pub fn load_linux(&mut self, boot: &LinuxBoot<'_>) -> Result<(), LinuxError> {
+    pub fn load_kernel(&mut self, boot: &Boot<'_>) -> Result<(), BootError> {
         let mem = &mut self.cpu.mem;
-        let entry = linux::load(boot, self.config.memory_bytes, &mut |phys, data| write_ram(mem, phys, data))?;
+        let state = boot::load(boot, self.config.memory_bytes, &mut |phys, data| write_ram(mem, phys, data))?;
         write_ram(mem, acpi::RSDP, &acpi::tables(self.config.clock));
         self.cpu.flush_code();
-        self.cpu.set_state(&CpuState::linux(entry));
+        self.cpu.set_state(&state);
         Ok(())
     }
 

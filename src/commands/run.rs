@@ -10,10 +10,10 @@ use crate::solo::{LogFile, Solo};
 
 /// Runs a guest until it is off or the operator stops it.
 pub(crate) fn run(args: &RunArgs) -> Result<u8> {
-    let Booted { machine, name, disks, paths } = program::boot(args)?;
+    let Booted { machine, name, disks, paths, progress } = program::boot(args)?;
     let plan = args.snapshot.as_deref().zip(args.snapshot_at.clone());
     let plan = plan.map(|(path, when)| Plan::new(path, &name, paths.clone(), when)).transpose()?;
     let log = args.record.as_deref().map(|path| LogFile::create(path, &name, paths, &machine, 1)).transpose()?;
     signals::install();
-    Solo::new(machine, 1, log)?.with_disks(disks).with_snapshot(plan).run(&keyboard::start())
+    Solo::new(machine, 1, log)?.with_disks(disks).with_snapshot(plan).with_progress(progress).run(&keyboard::start())
 }

@@ -8,6 +8,7 @@ pub(crate) mod files;
 pub(crate) mod image;
 pub(crate) mod keyboard;
 pub(crate) mod memory;
+pub(crate) mod progress;
 pub(crate) mod recorded_disks;
 pub(crate) mod signals;
 pub(crate) mod terminal;

@@ -3,7 +3,13 @@
 //! The sources are next to this crate, one folder each; `make -C testprogs` rebuilds the images and
 //! `tests/images.rs` checks that they are what the sources say. docs/guests.md is the guide.
 
+pub mod linux;
 pub mod userland;
+
+/// A Multiboot kernel that checks what it is told: `multiboot/check.c`.
+pub const MULTIBOOT: &[u8] = include_bytes!("../images/multiboot.elf");
+/// Its exit code if all is well.
+pub const MULTIBOOT_EXIT_CODE: u8 = 67;
 
 /// A bare-metal program, ready for the ELF loader (ARCHITECTURE.md, "Bare ELF hand-off").
 #[derive(Clone, Copy, Debug)]

@@ -96,7 +96,7 @@ fn contents(file: &[u8], offset: usize) -> Option<&[u8]> {
     file.get(start..start.checked_add(bytes)?)
 }
 
-fn check(program: &[u8]) -> Result<(), WrapError> {
+pub(crate) fn check(program: &[u8]) -> Result<(), WrapError> {
     if !program.starts_with(b"\x7fELF\x02\x01") || number(program, E_MACHINE, 2) != Some(EM_X86_64) {
         return Err(WrapError::NotElf);
     }

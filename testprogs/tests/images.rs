@@ -38,9 +38,14 @@ fn present(tool: &str) -> bool {
 }
 
 /// Name and image of every guest, and of the kernel for other people's programs.
-fn images_embedded() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+fn guests_embedded() -> impl Iterator<Item = (&'static str, &'static [u8])> {
     let guests = testprogs::all().iter().map(|guest| (guest.name, guest.image));
     guests.chain([("userland", testprogs::userland::KERNEL)])
+}
+
+/// The same with what is started otherwise.
+fn images_embedded() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    guests_embedded().chain([("multiboot", testprogs::MULTIBOOT), ("linux-init", testprogs::linux::INIT)])
 }
 
 #[test]
@@ -57,8 +62,8 @@ fn every_image_is_embedded_under_its_name() {
 }
 
 #[test]
-fn every_image_is_a_small_static_elf64_at_1_mib() {
-    for (name, image) in images_embedded() {
+fn every_guest_is_a_small_static_elf64_at_1_mib() {
+    for (name, image) in guests_embedded() {
         let word = |at: usize| u64::from_le_bytes(image[at..at + 8].try_into().unwrap());
         assert_eq!(&image[..5], b"\x7fELF\x02", "{}: ELF64", name);
         assert_eq!(&image[16..20], [2, 0, 62, 0], "{}: ET_EXEC for x86-64", name);

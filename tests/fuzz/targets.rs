@@ -7,6 +7,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use emu::boot::{Boot, Module, Protocol};
 use emu::{
     ClockMode, CpuModel, CpuState, Door, Input, Machine, MachineConfig, MachineState, Output, Position, Query, Segment,
     Stop, Until,
@@ -26,8 +27,8 @@ use replay::{ReplayStop, Replayer, Snapshot, codec};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 5] =
-    [("code", code), ("elf", elf), ("log", log), ("message", message), ("state", state)];
+pub const TARGETS: [(&str, Target); 6] =
+    [("code", code), ("elf", elf), ("kernel", kernel), ("log", log), ("message", message), ("state", state)];
 
 const MEMORY_BYTES: u64 = 1 << 20;
 /// Instructions that a fuzzed guest gets.
@@ -206,6 +207,21 @@ pub fn elf(data: &[u8]) -> bool {
     let loaded = machine.load_elf(data, "console=1").is_ok();
     if loaded {
         run(&mut machine);
+    }
+    loaded
+}
+
+/// Arbitrary bytes as a kernel, booted in every way.
+pub fn kernel(data: &[u8]) -> bool {
+    let modules = [Module { bytes: b"module", command_line: "name" }];
+    let ways = [None, Some(Protocol::Multiboot), Some(Protocol::Pvh), Some(Protocol::Linux)];
+    let mut loaded = false;
+    for protocol in ways {
+        let Ok(mut machine) = Machine::new(MachineConfig { memory_bytes: 4 << 20, ..config() }) else { return false };
+        if machine.load_kernel(&Boot { image: data, modules: &modules, command_line: "x=1", protocol }).is_ok() {
+            run(&mut machine);
+            loaded = true;
+        }
     }
     loaded
 }

@@ -1,6 +1,6 @@
 //! Booting, and what a kernel finds.
 
-use crate::harness::{Boot, OFF, said};
+use crate::harness::{Boot, OFF, linux, recorded_and_replayed, said};
 
 #[test]
 fn boots_to_a_shell_that_works() {
@@ -37,5 +37,43 @@ poweroff -f"#;
     }
     for text in ["ACPI Error", "ACPI BIOS", "WARNING:", "Fast TSC calibration", "refined TSC"] {
         assert!(!console.contains(text), "{text:?} in:\n{console}");
+    }
+}
+
+/// Where the kernel runs. By PVH, where it was linked; by its own protocol, where its decompressor has put it at random.
+const WHERE: &str = "grep ' _text$' /proc/kallsyms; reboot -f";
+
+#[test]
+fn by_pvh_a_kernel_runs_where_it_was_linked() {
+    let Some(console) = Boot { run: &["--clock", "host", "--boot", "pvh"], ..Boot::new(WHERE) }.go() else { return };
+    said(&console, "ffffffff81000000 T _text");
+}
+
+#[test]
+fn by_its_own_protocol_a_kernel_unpacks_itself_and_chooses_its_address() {
+    let run = ["--clock", "derived", "--boot", "linux"];
+    let Some(console) = Boot { run: &run, ..Boot::new(WHERE) }.go() else { return };
+    assert!(console.contains("00000 T _text\n"), "{console}");
+}
+
+/// Compressed by XZ.
+#[test]
+fn the_generic_kernel_is_unpacked_and_boots() {
+    let Some(console) = Boot { kernel: "vmlinuz-generic", ..Boot::new("echo up; reboot -f") }.go() else { return };
+    said(&console, "up");
+}
+
+#[test]
+fn a_static_program_runs_on_a_kernel_and_its_exit_code_is_ours() {
+    let Some(linux) = linux() else { return };
+    let room = tempfile::tempdir().unwrap();
+    let (kernel, busybox) = (linux.join("vmlinuz"), linux.join("busybox"));
+    let run = ["run", "--clock", "derived", "--kernel", kernel.to_str().unwrap(), busybox.to_str().unwrap()];
+    for (script, code, said) in [
+        ("tty; echo \"$0 $1\"; readlink /proc/self/exe; exit 7", 7, "/dev/ttyS0\na b --c\n/program\n"),
+        ("kill -9 $$", 128 + 9, ""),
+    ] {
+        let arguments = [&run[..], &["sh", "-c", script, "a b", "--c"]].concat();
+        assert_eq!(recorded_and_replayed(&room, &arguments, &[], code), said);
     }
 }

@@ -24,7 +24,7 @@ pub const VIRTIO: [&str; 5] = [
     "drivers/virtio/virtio_pci",
 ];
 
-/// Where `vmlinuz`, `busybox` and `modules` are; `None`, said aloud, if they are not to be had.
+/// Where `vmlinuz`, `vmlinuz-generic`, `busybox` and `modules` are; `None`, said aloud, if they are not to be had.
 pub fn linux() -> Option<PathBuf> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/linux");
     match Command::new(script).output() {

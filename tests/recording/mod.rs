@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use std::sync::Arc;
 
-use emu::boot::LinuxBoot;
+use emu::boot::{self, ImageKind, Module};
 use emu::{
     ClockMode, Control, CpuModel, Devices, DiskConfig, DiskMode, Images, Input, Machine, MachineConfig, Output,
     Position, Power, Stop, Until, image_digest,
@@ -69,6 +69,9 @@ pub struct Recorded {
     pub file: Vec<u8>,
 }
 
+/// What a kernel finds in memory.
+pub const MODULE: Module<'static> = Module { bytes: b"what a module is made of", command_line: "a module" };
+
 /// A machine and its program.
 #[derive(Clone, Copy)]
 pub struct Boot<'a> {
@@ -108,12 +111,11 @@ impl Boot<'_> {
         let memory_bytes = if self.linux.is_some() { 256 << 20 } else { 32 << 20 };
         let config = MachineConfig { memory_bytes, clock, epoch_s: 1_700_000_000, cpu, devices };
         let mut machine = Machine::with_images(config, images(&config)).unwrap();
-        match self.linux {
-            None => machine.load_elf(self.image, self.cmdline).unwrap(),
-            Some(Linux { initrd, .. }) => {
-                let boot = LinuxBoot { kernel: self.image, initrd, command_line: self.cmdline };
-                machine.load_linux(&boot).unwrap();
-            }
+        let (image, command_line) = (self.image, self.cmdline);
+        let modules = [self.linux.map_or(MODULE, |linux| Module { bytes: linux.initrd, command_line: "" })];
+        match ImageKind::of(image).protocol() {
+            None => machine.load_elf(image, command_line).unwrap(),
+            protocol => machine.load_kernel(&boot::Boot { image, modules: &modules, command_line, protocol }).unwrap(),
         }
         machine
     }

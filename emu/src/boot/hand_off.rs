@@ -1,6 +1,8 @@
 //! What a bare ELF finds when it is entered (ARCHITECTURE.md, "Bare ELF hand-off"): page tables, descriptors, boot
 //! information and the values of the registers.
 
+use std::ops::Range;
+
 use super::ElfError;
 
 /// Page tables: one PML4, one PDPT, four page directories.
@@ -21,6 +23,8 @@ pub const COMMAND_LINE_BYTES_MAX: usize = 0xeff;
 pub const STACK_BOTTOM: u64 = 0x9000;
 /// First byte above the stack, and above all that the hand-off needs.
 pub const STACK_TOP: u64 = 0x9f000;
+/// Where nothing may be loaded.
+pub const RESERVED: Range<u64> = 0..STACK_TOP;
 
 /// Limit of the descriptor table: five descriptors and room for that of a TSS at [`TSS`].
 pub const GDT_LIMIT: u16 = 0x37;

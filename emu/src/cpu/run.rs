@@ -10,7 +10,7 @@ use super::regs::{CS, cr0, cr4, dr6, efer};
 use super::segments::rights;
 use super::{Cpu, Exit, RETURNS, Return};
 use crate::block::Cache;
-use crate::boot::{hand_off, linux};
+use crate::boot::hand_off;
 use crate::bus::Bus;
 use crate::disk::Disks;
 use crate::engine::run_chain;
@@ -361,17 +361,5 @@ impl CpuState {
             mxcsr: hand_off::MXCSR,
             ..Self::default()
         }
-    }
-
-    /// The CPU as a Linux kernel finds it.
-    pub(crate) fn linux(entry: linux::Entry) -> Self {
-        let mut state = Self::handed_off(entry.rip);
-        for (number, segment) in state.seg.iter_mut().enumerate() {
-            segment.selector = if number == super::regs::CS { linux::CODE } else { linux::DATA };
-        }
-        state.gdtr.limit = linux::GDT_LIMIT;
-        state.gpr[super::regs::RDI] = 0;
-        state.gpr[super::regs::RSI] = entry.boot_params;
-        state
     }
 }

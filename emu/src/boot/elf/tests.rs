@@ -1,4 +1,11 @@
+use super::super::hand_off;
 use super::*;
+
+const HEADER_BYTES: u64 = ELF64.header;
+const PROGRAM_HEADER_BYTES: u64 = ELF64.program_header;
+const E_PHENTSIZE: u64 = ELF64.e_phentsize;
+const E_PHNUM: u64 = E_PHENTSIZE + 2;
+const HAND_OFF: &[Range<u64>] = &[hand_off::RESERVED];
 
 const CODE: &[u8] = b"\xf4code";
 const DATA: &[u8] = b"data";
@@ -75,12 +82,12 @@ fn a_program_is_its_segments_in_order() {
     assert_eq!(
         elf.segments,
         [
-            Segment { paddr: 0x10_0000, bytes: CODE, memory_bytes: 5, header_offset: 120 },
-            Segment { paddr: 0x10_2000, bytes: DATA, memory_bytes: 0x800, header_offset: 64 },
+            Segment { paddr: 0x10_0000, vaddr: 0x10_0000, bytes: CODE, memory_bytes: 5, header_offset: 120 },
+            Segment { paddr: 0x10_2000, vaddr: 0x10_2000, bytes: DATA, memory_bytes: 0x800, header_offset: 64 },
         ]
     );
     let mut written = Vec::new();
-    elf.load(2 << 20, &mut |paddr, bytes| written.push((paddr, bytes.to_vec()))).unwrap();
+    elf.load(HAND_OFF, 2 << 20, &mut |paddr, bytes| written.push((paddr, bytes.to_vec()))).unwrap();
     assert_eq!(written, [(0x10_0000, CODE.to_vec()), (0x10_2000, DATA.to_vec())]);
 }
 
@@ -106,7 +113,8 @@ fn every_single_byte_corruption_is_survived() {
             match parse(&image) {
                 Ok(elf) => {
                     let mut top = 0;
-                    let loaded = elf.load(2 << 20, &mut |paddr, bytes| top = top.max(paddr + bytes.len() as u64));
+                    let loaded =
+                        elf.load(HAND_OFF, 2 << 20, &mut |paddr, bytes| top = top.max(paddr + bytes.len() as u64));
                     assert!(top <= 2 << 20);
                     assert!(loaded.is_ok() || top == 0);
                 }
@@ -200,13 +208,19 @@ fn a_program_must_fit_between_the_hand_off_area_and_the_end_of_ram() {
     let code = load(0x10_0000, CODE, 5);
     let refused = |other, memory_bytes| {
         let image = image(&[code, other]);
-        parse(&image).unwrap().load(memory_bytes, &mut |_, _| panic!("wrote in spite of the error")).unwrap_err()
+        parse(&image)
+            .unwrap()
+            .load(HAND_OFF, memory_bytes, &mut |_, _| panic!("wrote in spite of the error"))
+            .unwrap_err()
     };
     let ram = 4 << 20;
-    assert_eq!(refused(load(0x9_efff, DATA, 4), ram), ElfError::HandOffArea { offset: 120, paddr: 0x9_efff });
+    assert_eq!(
+        refused(load(0x9_efff, DATA, 4), ram),
+        ElfError::HandOffArea { offset: 120, paddr: 0x9_efff, end: 0x9_f000 }
+    );
     let outside = refused(load(ram - 3, DATA, 4), ram);
     assert_eq!(outside, ElfError::OutsideRam { offset: 120, paddr: ram - 3, end: ram + 1, memory_bytes: ram });
     assert!(outside.to_string().contains("0x3ffffd-0x400000") && outside.to_string().contains("4 MiB"));
     let fits = image(&[code, load(0x9_f000, DATA, 4), load(ram - 4, DATA, 4)]);
-    assert!(parse(&fits).unwrap().load(ram, &mut |_, _| {}).is_ok());
+    assert!(parse(&fits).unwrap().load(HAND_OFF, ram, &mut |_, _| {}).is_ok());
 }
