@@ -110,7 +110,7 @@ fn a_32_bit_call_gate_to_ring_0() {
         // The fault's handler needs a stack as well: a conforming one runs on that of ring 3.
         guest.gate(vector, 0xee, CONFORMING | 3, HANDLERS + 16 * vector);
         guest.gate(GP, 0xee, CONFORMING | 3, 0x1_2800);
-        guest.write(HANDLERS + 16 * vector, &[0xeb, 0xfe]);
+        guest.write(HANDLERS + 16 * vector, &[0x90, 0xeb, 0xfd]); // a jump to itself alone would be the end
         guest.start();
         assert_eq!(guest.machine.run(Until::About(50), &mut Closed), Stop::Limit);
         assert_eq!(guest.word32(STACK - 24), error.into(), "{ss:x}");
