@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let bad = |text, word| {
+        let bad = |text: &str, word: &str| {
             let error = parse(text).unwrap_err();
             assert!(error.contains(word), "{text}: {error}");
         };

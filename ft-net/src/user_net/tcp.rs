@@ -47,6 +47,8 @@ pub(super) struct Connection {
     /// The stream may have something to read, or room to write.
     readable: bool,
     writable: bool,
+    /// The stream has nothing more to read.
+    ended: bool,
     /// The guest will not write any more, and the stream has been told.
     finished: bool,
     /// What the stream has not taken yet of a connection that is over for the guest.
@@ -82,7 +84,16 @@ impl Connection {
         }
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
-        Some(Self { interface, sockets, handle, readable: true, writable: true, finished: false, rest: None })
+        Some(Self {
+            interface,
+            sockets,
+            handle,
+            readable: true,
+            writable: true,
+            ended: false,
+            finished: false,
+            rest: None,
+        })
     }
 
     /// The stream says that it may be read or written.
@@ -141,15 +152,17 @@ impl Connection {
         }
         while self.readable && socket.can_send() {
             match socket.send(|room| counted(stream.read(room))) {
-                Ok(Ok(0)) => {
-                    self.readable = false;
-                    socket.close();
-                    moved = true;
-                }
+                Ok(Ok(0)) => (self.readable, self.ended) = (false, true),
                 Ok(Ok(_)) => moved = true,
                 Ok(Err(error)) => self.readable = retry(&error, socket),
                 Err(_) => break,
             }
+        }
+        // Not before the guest has everything: in LAST-ACK, smoltcp 0.14 takes an update of the guest's window for an old
+        // acknowledgement, and sends nothing more for a second.
+        if self.ended && socket.send_queue() == 0 && socket.may_send() {
+            socket.close();
+            moved = true;
         }
         moved
     }

@@ -53,9 +53,14 @@ impl Guest {
         NetInstant::from_micros(i64::try_from(self.zero.elapsed().as_micros()).unwrap())
     }
 
-    /// One round: what has come, what is to be sent; waits a little for more.
-    pub(crate) fn step(&mut self) {
+    /// What has come, what is to be sent.
+    pub(crate) fn poll(&mut self) {
         self.interface.poll(self.now(), &mut self.wire, &mut self.sockets);
+    }
+
+    /// One round; waits a little for more.
+    pub(crate) fn step(&mut self) {
+        self.poll();
         let now = self.now();
         let wait = self.interface.poll_delay(now, &self.sockets).map_or(10_000, |it| it.total_micros()).min(10_000);
         if wait > 0
