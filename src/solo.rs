@@ -1,13 +1,12 @@
-//! A machine that has no replica: it runs against the host's clock, entropy and terminal, and may be recorded.
+//! A machine that has no replica: it runs against the host's clock, entropy, terminal and network, and may be recorded.
 //!
-//! Console bytes are shown, and images of disks written, only after the log with their entries is in the operating system's
-//! hands, so that a kill at any moment leaves a log that explains everything that was seen or written. Only a crash of the
-//! host itself may cost the end of a log: it is made durable (fsync) when the run ends.
+//! Console bytes are shown, frames sent and images of disks written only after the log with their entries is in the
+//! operating system's hands, so that a kill at any moment leaves a log that explains everything that was seen or written.
+//! Only a crash of the host itself may cost the end of a log: it is made durable (fsync) when the run ends.
 
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -23,6 +22,7 @@ use crate::host::entropy::Entropy;
 use crate::host::errors::{print, say};
 use crate::host::keyboard::Typed;
 use crate::host::signals;
+use crate::host::surroundings::Surroundings;
 use crate::snapshot::Plan;
 
 /// Instructions between two looks at the world: about a millisecond.
@@ -37,6 +37,8 @@ const LOG_EVERY: Duration = Duration::from_millis(100);
 const SLEEP_MAX: Duration = Duration::from_millis(20);
 /// Typed bytes wait outside while the guest has so many to read.
 const BACKLOG_MAX: usize = 256;
+/// And frames, while so many wait for the guest's buffers.
+const FRAME_BACKLOG_MAX: usize = 16;
 
 /// A log file that is being written.
 pub(crate) struct LogFile {
@@ -78,6 +80,8 @@ struct World {
     console: Vec<u8>,
     /// What is to be written to disks or made durable there.
     disks: Vec<Output>,
+    /// Frames not yet sent.
+    frames: Vec<Vec<u8>>,
 }
 
 impl Live for World {
@@ -93,7 +97,8 @@ impl Live for World {
         match output {
             Output::Console { byte, .. } => self.console.push(byte),
             Output::Disk { .. } | Output::Flush { .. } => self.disks.push(output),
-            Output::Power(_) | Output::Frame { .. } => {}
+            Output::Frame { bytes } => self.frames.push(bytes),
+            Output::Power(_) => {}
         }
         ControlFlow::Continue(())
     }
@@ -107,6 +112,7 @@ pub(crate) struct Solo {
     snapshot: Option<Plan>,
     /// The disks whose images follow what the guest writes, and others.
     disks: Vec<Disk>,
+    outside: Surroundings,
     /// Identity of this terminal as a sender of input, and the number of its last one.
     client: u64,
     seq: u64,
@@ -120,15 +126,18 @@ impl Solo {
     ///
     /// # Errors
     /// If the host has no entropy.
-    pub(crate) fn new(machine: Machine, next_entry: u64, log: Option<LogFile>) -> Result<Self> {
+    pub(crate) fn new(machine: Machine, next_entry: u64, log: Option<LogFile>, outside: Surroundings) -> Result<Self> {
         let mut entropy = Entropy::new()?;
         let (client, clock) = (entropy.next(), HostClock::new(machine.clock_ns()));
         let clock_input_ns = clock.now_ns();
-        let recorder =
-            Recorder::new(World { clock, entropy, console: Vec::new(), disks: Vec::new() }, &machine, next_entry);
+        let recorder = Recorder::new(
+            World { clock, entropy, console: Vec::new(), disks: Vec::new(), frames: Vec::new() },
+            &machine,
+            next_entry,
+        );
         let (logged, digested) = (Instant::now(), Instant::now());
         let (snapshot, disks) = (None, Vec::new());
-        Ok(Self { machine, recorder, log, snapshot, disks, client, seq: 0, clock_input_ns, logged, digested })
+        Ok(Self { machine, recorder, log, snapshot, disks, outside, client, seq: 0, clock_input_ns, logged, digested })
     }
 
     /// Saves the machine on the way.
@@ -145,13 +154,14 @@ impl Solo {
     ///
     /// # Errors
     /// If the log or the terminal cannot be written. The log is good up to there.
-    pub(crate) fn run(mut self, typed: &Receiver<Typed>) -> Result<u8> {
-        let code = self.run_to_end(typed);
+    pub(crate) fn run(mut self) -> Result<u8> {
+        self.outside.listen();
+        let code = self.run_to_end();
         self.finish()?;
         code
     }
 
-    fn run_to_end(&mut self, typed: &Receiver<Typed>) -> Result<u8> {
+    fn run_to_end(&mut self) -> Result<u8> {
         // A machine that was saved, or replayed up to here, may wait for an answer that its own time would have brought.
         for (disk, flush) in self.machine.pending_flushes() {
             self.recorder.deliver(&mut self.machine, Input::Flushed { disk, flush });
@@ -160,7 +170,7 @@ impl Solo {
             if signals::stop_asked() {
                 return Ok(exit::STOPPED);
             }
-            self.take_input(typed);
+            self.take_input();
             self.tell_time();
             let limit = self.limit();
             let stop = self.recorder.run(&mut self.machine, limit);
@@ -172,7 +182,7 @@ impl Solo {
             let flushed = self.write_disks()?;
             match stop {
                 Stop::Off(power) => return Ok(self.ended(power)),
-                Stop::Halted if !flushed => self.sleep(typed),
+                Stop::Halted if !flushed => self.sleep(),
                 Stop::Halted | Stop::Limit | Stop::Door | Stop::Starved => {}
             }
         }
@@ -187,10 +197,17 @@ impl Solo {
         }
     }
 
-    fn take_input(&mut self, typed: &Receiver<Typed>) {
-        while self.machine.console_backlog() < BACKLOG_MAX {
-            let Ok(typed) = typed.try_recv() else { return };
+    fn take_input(&mut self) {
+        self.outside.look();
+        while self.machine.console_backlog() < BACKLOG_MAX
+            && let Some(typed) = self.outside.poll_typed()
+        {
             self.type_in(typed);
+        }
+        while self.machine.frame_backlog() < FRAME_BACKLOG_MAX
+            && let Some(bytes) = self.outside.poll_frame()
+        {
+            self.recorder.deliver(&mut self.machine, Input::Frame { bytes });
         }
     }
 
@@ -215,29 +232,22 @@ impl Solo {
         }
     }
 
-    /// Waits for a key or a timer of the halted guest.
-    fn sleep(&mut self, typed: &Receiver<Typed>) {
+    /// Waits for a key, a frame or a timer of the halted guest.
+    fn sleep(&mut self) {
         let deadline = self.machine.next_deadline_ns().map(|ns| self.recorder.live.clock.until(ns));
-        let wait = deadline.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
-        if self.machine.console_backlog() >= BACKLOG_MAX {
-            std::thread::sleep(wait);
-            return;
-        }
-        match typed.recv_timeout(wait) {
-            Ok(typed) => self.type_in(typed),
-            Err(_) if typed.try_recv() == Err(TryRecvError::Disconnected) => std::thread::sleep(wait),
-            Err(_) => {}
-        }
+        self.outside.wait(deadline.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
     }
 
-    /// Writes what is recorded, and then shows what it explains.
+    /// Writes what is recorded, and then shows and sends what it explains.
     fn bring_out(&mut self) -> Result<()> {
         let console = std::mem::take(&mut self.recorder.live.console);
+        let frames = std::mem::take(&mut self.recorder.live.frames);
         if self.log.is_some() && self.digested.elapsed() >= DIGEST_EVERY {
             self.digested = Instant::now();
             self.recorder.digest(&mut self.machine);
         }
-        if !console.is_empty() || !self.recorder.live.disks.is_empty() || self.logged.elapsed() >= LOG_EVERY {
+        let waits = !console.is_empty() || !frames.is_empty() || !self.recorder.live.disks.is_empty();
+        if waits || self.logged.elapsed() >= LOG_EVERY {
             self.logged = Instant::now();
             self.recorder.flush();
         }
@@ -249,6 +259,7 @@ impl Solo {
         if let Some(plan) = &mut self.snapshot {
             plan.hear(&console);
         }
+        frames.into_iter().for_each(|frame| self.outside.send_frame(frame));
         if console.is_empty() { Ok(()) } else { print(&console) }
     }
 

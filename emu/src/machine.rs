@@ -174,6 +174,12 @@ impl Machine {
         self.cpu.bus.console_backlog()
     }
 
+    /// Frames that wait for the guest to have room for them.
+    #[must_use]
+    pub fn frame_backlog(&self) -> usize {
+        0
+    }
+
     /// Number of the last console input taken from `client`.
     #[must_use]
     pub fn console_seq(&self, client: u64) -> u64 {

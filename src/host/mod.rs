@@ -10,4 +10,5 @@ pub(crate) mod keyboard;
 pub(crate) mod memory;
 pub(crate) mod recorded_disks;
 pub(crate) mod signals;
+pub(crate) mod surroundings;
 pub(crate) mod terminal;

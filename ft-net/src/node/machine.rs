@@ -19,6 +19,9 @@ const DIGEST_EVERY: u64 = 1 << 28;
 /// More typed bytes than this wait outside the machine.
 const BACKLOG_MAX: usize = 128;
 
+/// More frames than this wait outside the machine.
+const FRAME_BACKLOG_MAX: usize = 16;
+
 /// The world around a live machine of the pair.
 #[derive(Debug)]
 struct Outside {
@@ -169,6 +172,14 @@ impl Leader for Recorded {
 
     fn console_room(&self) -> bool {
         !self.is_off() && self.machine.console_backlog() < BACKLOG_MAX
+    }
+
+    fn mac(&self) -> Option<[u8; 6]> {
+        self.machine.config().devices.net
+    }
+
+    fn frame_room(&self) -> bool {
+        !self.is_off() && self.machine.frame_backlog() < FRAME_BACKLOG_MAX
     }
 
     fn config(&self) -> Vec<u8> {
