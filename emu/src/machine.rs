@@ -177,7 +177,7 @@ impl Machine {
     /// Frames that wait for the guest to have room for them.
     #[must_use]
     pub fn frame_backlog(&self) -> usize {
-        0
+        self.cpu.bus.pci.frame_backlog()
     }
 
     /// Number of the last console input taken from `client`.
@@ -226,6 +226,10 @@ impl Machine {
                 cpu.bus.pci.flushed(*disk, *flush);
                 cpu.bus.update_functions();
             }
+            Input::Frame { bytes } => {
+                cpu.bus.pci.receive_frame(bytes);
+                cpu.bus.update_functions();
+            }
             Input::Control(Control::PowerOff) => cpu.switch_off = true,
             Input::Control(Control::PowerButton) => {
                 cpu.bus.pm.press_power_button();
@@ -235,8 +239,6 @@ impl Machine {
                 cpu.bus.i8042.press_ctrl_alt_del();
                 cpu.bus.update_lines();
             }
-            // For devices that this machine does not have.
-            Input::Frame { .. } => {}
         }
     }
 
