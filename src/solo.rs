@@ -37,8 +37,6 @@ const LOG_EVERY: Duration = Duration::from_millis(100);
 const SLEEP_MAX: Duration = Duration::from_millis(20);
 /// Typed bytes wait outside while the guest has so many to read.
 const BACKLOG_MAX: usize = 256;
-/// And frames, while so many wait for the guest's buffers.
-const FRAME_BACKLOG_MAX: usize = 16;
 
 /// A log file that is being written.
 pub(crate) struct LogFile {
@@ -204,7 +202,7 @@ impl Solo {
         {
             self.type_in(typed);
         }
-        while self.machine.frame_backlog() < FRAME_BACKLOG_MAX
+        while self.machine.frame_room()
             && let Some(bytes) = self.outside.poll_frame()
         {
             self.recorder.deliver(&mut self.machine, Input::Frame { bytes });
@@ -227,13 +225,21 @@ impl Solo {
         let due = self.machine.next_deadline_ns().is_some_and(|ns| ns <= now);
         let derived = self.machine.config().clock == ClockMode::Derived;
         if due || (derived && now - self.clock_input_ns >= CLOCK_INPUT_EVERY_NS) {
-            self.clock_input_ns = now;
-            self.recorder.deliver(&mut self.machine, Input::Clock { ns: now });
+            self.tell(now);
         }
+    }
+
+    fn tell(&mut self, ns: u64) {
+        self.clock_input_ns = ns;
+        self.recorder.deliver(&mut self.machine, Input::Clock { ns });
     }
 
     /// Waits for a key, a frame or a timer of the halted guest.
     fn sleep(&mut self) {
+        if self.machine.config().clock == ClockMode::Derived {
+            // The rate of its clock is that of the guest awake: time that it sleeps must not count as time that it ran.
+            self.tell(self.recorder.live.clock.now_ns());
+        }
         let deadline = self.machine.next_deadline_ns().map(|ns| self.recorder.live.clock.until(ns));
         self.outside.wait(deadline.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
     }

@@ -174,10 +174,10 @@ impl Machine {
         self.cpu.bus.console_backlog()
     }
 
-    /// Frames that wait for the guest to have room for them.
+    /// Whether another frame would be taken, or the guest has no network card in use anyway.
     #[must_use]
-    pub fn frame_backlog(&self) -> usize {
-        self.cpu.bus.pci.frame_backlog()
+    pub fn frame_room(&self) -> bool {
+        self.cpu.bus.pci.frame_room()
     }
 
     /// Number of the last console input taken from `client`.

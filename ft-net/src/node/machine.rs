@@ -19,9 +19,6 @@ const DIGEST_EVERY: u64 = 1 << 28;
 /// More typed bytes than this wait outside the machine.
 const BACKLOG_MAX: usize = 128;
 
-/// More frames than this wait outside the machine.
-const FRAME_BACKLOG_MAX: usize = 16;
-
 /// The world around a live machine of the pair.
 #[derive(Debug)]
 struct Outside {
@@ -179,7 +176,7 @@ impl Leader for Recorded {
     }
 
     fn frame_room(&self) -> bool {
-        !self.is_off() && self.machine.frame_backlog() < FRAME_BACKLOG_MAX
+        !self.is_off() && self.machine.frame_room()
     }
 
     fn config(&self) -> Vec<u8> {

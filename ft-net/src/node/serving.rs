@@ -18,7 +18,7 @@ use crate::time::Time;
 const MARK_EVERY: Duration = Duration::from_millis(10);
 
 /// Frames that wait for the machine here; more wait outside.
-const FRAMES_MAX: usize = 16;
+const FRAMES_MAX: usize = 64;
 
 /// The console is a serial line of 115200 baud, ten bits a byte: a guest with a small buffer has time to empty it.
 const BYTE_ON_THE_LINE: Duration = Duration::from_nanos(86_806);

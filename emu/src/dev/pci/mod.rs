@@ -185,12 +185,12 @@ impl Pci {
         }
     }
 
-    /// Frames that wait for the guest to have room for them.
-    pub(crate) fn frame_backlog(&self) -> usize {
-        self.functions
-            .iter()
-            .map(|function| if let Model::Net(net) = function.model() { net.backlog() } else { 0 })
-            .sum()
+    /// Whether the network card would take another frame, or is not there.
+    pub(crate) fn frame_room(&self) -> bool {
+        self.functions.iter().all(|function| match function.model() {
+            Model::Net(net) => net.has_room(),
+            _ => true,
+        })
     }
 
     /// The terminal that shows the console has another size.

@@ -162,6 +162,7 @@ impl Model {
     fn is_same_device(&self, new: &Self) -> bool {
         match (self, new) {
             (Self::Block(block), Self::Block(new)) => block.is_same_disk(new),
+            (Self::Net(net), Self::Net(new)) => net.is_same_card(new),
             _ => std::mem::discriminant(self) == std::mem::discriminant(new),
         }
     }

@@ -44,15 +44,26 @@ impl Net {
         Self { mac, arrived: VecDeque::new() }
     }
 
+    /// Whether it is the card that `new` is, whatever has happened to it.
+    pub(super) fn is_same_card(&self, new: &Self) -> bool {
+        self.mac == new.mac
+    }
+
     /// A frame arrives. One that is no frame, or for which there is no room, is lost.
     pub(crate) fn receive(&mut self, frame: &[u8]) {
-        if is_frame(frame.len()) && self.arrived.len() < WAITING_MAX {
+        if is_frame(frame.len()) && self.has_room() {
             self.arrived.push_back(frame.to_vec());
         }
     }
 
+    /// Whether another frame can wait.
+    pub(crate) fn has_room(&self) -> bool {
+        self.arrived.len() < WAITING_MAX
+    }
+
     /// How many frames the guest has not taken.
-    pub(crate) fn backlog(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn backlog(&self) -> usize {
         self.arrived.len()
     }
 
