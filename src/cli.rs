@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ft_net::user_net::NetOptions;
 
 use crate::exit;
 use crate::host::disks::{self, DiskArg};
@@ -94,6 +95,9 @@ pub(crate) struct RunArgs {
     /// where the primary has them
     #[arg(long = "disk", value_name = "FILE[,mode=ro|cow|rw]", value_parser = disks::parse)]
     pub(crate) disks: Vec<DiskArg>,
+    /// A network card, on user[,hostfwd=tcp|udp:[[HOST]:]PORT-[GUEST]:PORT][,mac=ADDRESS][,restrict=on][,nameserver=HOST[:PORT]]
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) net: Option<NetOptions>,
     /// Record the run into a new file
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
@@ -216,6 +220,9 @@ pub(crate) struct ReplayArgs {
     /// Carry on live from there: with this terminal, the time of now and new chance
     #[arg(long)]
     pub(crate) live: bool,
+    /// The network of a machine that has a network card, from there on: as for `ftemu run`
+    #[arg(long, value_name = "NETWORK", requires = "live")]
+    pub(crate) net: Option<NetOptions>,
     /// Record what happens live into a new file
     #[arg(long, value_name = "FILE", requires = "live")]
     pub(crate) record: Option<PathBuf>,

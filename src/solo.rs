@@ -1,13 +1,12 @@
-//! A machine that has no replica: it runs against the host's clock, entropy and terminal, and may be recorded.
+//! A machine that has no replica: it runs against the host's clock, entropy, terminal and network, and may be recorded.
 //!
-//! Console bytes are shown, and images of disks written, only after the log with their entries is in the operating system's
-//! hands, so that a kill at any moment leaves a log that explains everything that was seen or written. Only a crash of the
-//! host itself may cost the end of a log: it is made durable (fsync) when the run ends.
+//! Console bytes are shown, frames sent and images of disks written only after the log with their entries is in the
+//! operating system's hands, so that a kill at any moment leaves a log that explains everything that was seen or written.
+//! Only a crash of the host itself may cost the end of a log: it is made durable (fsync) when the run ends.
 
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -24,6 +23,7 @@ use crate::host::errors::{print, say};
 use crate::host::keyboard::Typed;
 use crate::host::progress::Progress;
 use crate::host::signals;
+use crate::host::surroundings::Surroundings;
 use crate::snapshot::Plan;
 
 /// Instructions between two looks at the world: about a millisecond.
@@ -79,6 +79,8 @@ struct World {
     console: Vec<u8>,
     /// What is to be written to disks or made durable there.
     disks: Vec<Output>,
+    /// Frames not yet sent.
+    frames: Vec<Vec<u8>>,
 }
 
 impl Live for World {
@@ -94,7 +96,8 @@ impl Live for World {
         match output {
             Output::Console { byte, .. } => self.console.push(byte),
             Output::Disk { .. } | Output::Flush { .. } => self.disks.push(output),
-            Output::Power(_) | Output::Frame { .. } => {}
+            Output::Frame { bytes } => self.frames.push(bytes),
+            Output::Power(_) => {}
         }
         ControlFlow::Continue(())
     }
@@ -108,6 +111,7 @@ pub(crate) struct Solo {
     snapshot: Option<Plan>,
     /// The disks whose images follow what the guest writes, and others.
     disks: Vec<Disk>,
+    outside: Surroundings,
     /// Identity of this terminal as a sender of input, and the number of its last one.
     client: u64,
     seq: u64,
@@ -123,15 +127,31 @@ impl Solo {
     ///
     /// # Errors
     /// If the host has no entropy.
-    pub(crate) fn new(machine: Machine, next_entry: u64, log: Option<LogFile>) -> Result<Self> {
+    pub(crate) fn new(machine: Machine, next_entry: u64, log: Option<LogFile>, outside: Surroundings) -> Result<Self> {
         let mut entropy = Entropy::new()?;
         let (client, clock) = (entropy.next(), HostClock::new(machine.clock_ns()));
         let clock_input_ns = clock.now_ns();
-        let recorder =
-            Recorder::new(World { clock, entropy, console: Vec::new(), disks: Vec::new() }, &machine, next_entry);
+        let recorder = Recorder::new(
+            World { clock, entropy, console: Vec::new(), disks: Vec::new(), frames: Vec::new() },
+            &machine,
+            next_entry,
+        );
         let (logged, digested) = (Instant::now(), Instant::now());
         let (snapshot, disks, progress) = (None, Vec::new(), None);
-        Ok(Self { machine, recorder, log, snapshot, disks, client, seq: 0, clock_input_ns, logged, digested, progress })
+        Ok(Self {
+            machine,
+            recorder,
+            log,
+            snapshot,
+            disks,
+            outside,
+            client,
+            seq: 0,
+            clock_input_ns,
+            logged,
+            digested,
+            progress,
+        })
     }
 
     /// Saves the machine on the way.
@@ -153,13 +173,14 @@ impl Solo {
     ///
     /// # Errors
     /// If the log or the terminal cannot be written. The log is good up to there.
-    pub(crate) fn run(mut self, typed: &Receiver<Typed>) -> Result<u8> {
-        let code = self.run_to_end(typed);
+    pub(crate) fn run(mut self) -> Result<u8> {
+        self.outside.listen();
+        let code = self.run_to_end();
         self.finish()?;
         code
     }
 
-    fn run_to_end(&mut self, typed: &Receiver<Typed>) -> Result<u8> {
+    fn run_to_end(&mut self) -> Result<u8> {
         // A machine that was saved, or replayed up to here, may wait for an answer that its own time would have brought.
         for (disk, flush) in self.machine.pending_flushes() {
             self.recorder.deliver(&mut self.machine, Input::Flushed { disk, flush });
@@ -168,7 +189,7 @@ impl Solo {
             if signals::stop_asked() {
                 return Ok(exit::STOPPED);
             }
-            self.take_input(typed);
+            self.take_input();
             self.tell_time();
             let limit = self.limit();
             let stop = self.recorder.run(&mut self.machine, limit);
@@ -186,7 +207,7 @@ impl Solo {
             let flushed = self.write_disks()?;
             match stop {
                 Stop::Off(power) => return Ok(self.ended(power)),
-                Stop::Halted if !flushed => self.sleep(typed),
+                Stop::Halted if !flushed => self.sleep(),
                 Stop::Halted | Stop::Limit | Stop::Door | Stop::Starved => {}
             }
         }
@@ -201,10 +222,17 @@ impl Solo {
         }
     }
 
-    fn take_input(&mut self, typed: &Receiver<Typed>) {
-        while self.machine.console_backlog() < BACKLOG_MAX {
-            let Ok(typed) = typed.try_recv() else { return };
+    fn take_input(&mut self) {
+        self.outside.look();
+        while self.machine.console_backlog() < BACKLOG_MAX
+            && let Some(typed) = self.outside.poll_typed()
+        {
             self.type_in(typed);
+        }
+        while self.machine.frame_room()
+            && let Some(bytes) = self.outside.poll_frame()
+        {
+            self.recorder.deliver(&mut self.machine, Input::Frame { bytes });
         }
     }
 
@@ -224,34 +252,35 @@ impl Solo {
         let due = self.machine.next_deadline_ns().is_some_and(|ns| ns <= now);
         let derived = self.machine.config().clock == ClockMode::Derived;
         if due || (derived && now - self.clock_input_ns >= CLOCK_INPUT_EVERY_NS) {
-            self.clock_input_ns = now;
-            self.recorder.deliver(&mut self.machine, Input::Clock { ns: now });
+            self.tell(now);
         }
     }
 
-    /// Waits for a key or a timer of the halted guest.
-    fn sleep(&mut self, typed: &Receiver<Typed>) {
+    fn tell(&mut self, ns: u64) {
+        self.clock_input_ns = ns;
+        self.recorder.deliver(&mut self.machine, Input::Clock { ns });
+    }
+
+    /// Waits for a key, a frame or a timer of the halted guest.
+    fn sleep(&mut self) {
+        if self.machine.config().clock == ClockMode::Derived {
+            // The rate of its clock is that of the guest awake: time that it sleeps must not count as time that it ran.
+            self.tell(self.recorder.live.clock.now_ns());
+        }
         let deadline = self.machine.next_deadline_ns().map(|ns| self.recorder.live.clock.until(ns));
-        let wait = deadline.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
-        if self.machine.console_backlog() >= BACKLOG_MAX {
-            std::thread::sleep(wait);
-            return;
-        }
-        match typed.recv_timeout(wait) {
-            Ok(typed) => self.type_in(typed),
-            Err(_) if typed.try_recv() == Err(TryRecvError::Disconnected) => std::thread::sleep(wait),
-            Err(_) => {}
-        }
+        self.outside.wait(deadline.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
     }
 
-    /// Writes what is recorded, and then shows what it explains.
+    /// Writes what is recorded, and then shows and sends what it explains.
     fn bring_out(&mut self) -> Result<()> {
         let console = std::mem::take(&mut self.recorder.live.console);
+        let frames = std::mem::take(&mut self.recorder.live.frames);
         if self.log.is_some() && self.digested.elapsed() >= DIGEST_EVERY {
             self.digested = Instant::now();
             self.recorder.digest(&mut self.machine);
         }
-        if !console.is_empty() || !self.recorder.live.disks.is_empty() || self.logged.elapsed() >= LOG_EVERY {
+        let waits = !console.is_empty() || !frames.is_empty() || !self.recorder.live.disks.is_empty();
+        if waits || self.logged.elapsed() >= LOG_EVERY {
             self.logged = Instant::now();
             self.recorder.flush();
         }
@@ -263,6 +292,7 @@ impl Solo {
         if let Some(plan) = &mut self.snapshot {
             plan.hear(&console);
         }
+        frames.into_iter().for_each(|frame| self.outside.send_frame(frame));
         if console.is_empty() { Ok(()) } else { print(&console) }
     }
 

@@ -174,6 +174,12 @@ impl Machine {
         self.cpu.bus.console_backlog()
     }
 
+    /// Whether another frame would be taken, or the guest has no network card in use anyway.
+    #[must_use]
+    pub fn frame_room(&self) -> bool {
+        self.cpu.bus.pci.frame_room()
+    }
+
     /// Number of the last console input taken from `client`.
     #[must_use]
     pub fn console_seq(&self, client: u64) -> u64 {
@@ -220,6 +226,10 @@ impl Machine {
                 cpu.bus.pci.flushed(*disk, *flush);
                 cpu.bus.update_functions();
             }
+            Input::Frame { bytes } => {
+                cpu.bus.pci.receive_frame(bytes);
+                cpu.bus.update_functions();
+            }
             Input::Control(Control::PowerOff) => cpu.switch_off = true,
             Input::Control(Control::PowerButton) => {
                 cpu.bus.pm.press_power_button();
@@ -229,8 +239,6 @@ impl Machine {
                 cpu.bus.i8042.press_ctrl_alt_del();
                 cpu.bus.update_lines();
             }
-            // For devices that this machine does not have.
-            Input::Frame { .. } => {}
         }
     }
 

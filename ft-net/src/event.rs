@@ -106,6 +106,11 @@ pub enum Event {
         /// Instructions retired until it was noticed.
         retired: u64,
     },
+    /// The guest is without a network here.
+    NoNetwork {
+        /// Why.
+        reason: String,
+    },
     /// The shared directory does not work; what needs it is tried again and again.
     Storage {
         /// What does not work.
@@ -165,6 +170,7 @@ impl fmt::Display for Event {
                 took.as_secs_f64() * 1e3
             ),
             Event::BadPeer { reason } => write!(f, "connection closed: {reason}"),
+            Event::NoNetwork { reason } => write!(f, "the guest has no network: {reason}"),
             Event::Storage { reason } => write!(f, "storage trouble, trying again: {reason}"),
             Event::Halted { reason } => write!(f, "halted: {reason}"),
             Event::PoweredOff { power: None } => write!(f, "the guest is off"),

@@ -9,6 +9,7 @@
 //! | [`arbiter`] | who may serve a generation: test-and-set on shared storage |
 //! | [`shared`] | the shared directory: who serves where, who lives, the console of record |
 //! | [`runtime`] | the same replica as threads and sockets; the client behind `ftemu attach` |
+//! | [`user_net`] | the network outside the machine, made of ordinary sockets |
 //!
 //! docs/protocol.md has the messages, the invariants and the argument for a single history.
 
@@ -21,5 +22,6 @@ pub mod proto;
 pub mod runtime;
 pub mod shared;
 mod time;
+pub mod user_net;
 
 pub use time::Time;

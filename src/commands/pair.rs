@@ -11,7 +11,7 @@ use ft_net::runtime::{Attach, Exit, Observer, Operator, Options, run_backup, run
 use ft_net::shared::Shared;
 
 use super::program::{self, Booted};
-use crate::cli::{PairArgs, RunArgs};
+use crate::cli::RunArgs;
 use crate::exit;
 use crate::host::errors::{print, say};
 use crate::host::recorded_disks::Search;
@@ -29,7 +29,7 @@ pub(crate) fn primary(args: &RunArgs) -> Result<u8> {
             "{path} with mode=rw does not go with --primary: an image must stay as it is while a backup replays from it"
         );
     }
-    let options = options(&args.pair)?;
+    let options = options(args)?;
     let operator = hand(&options, args.pair.timeout_ms);
     let exit = run_primary(&options, &operator, Teller::new("primary"), |answers| {
         Ok(Recorded::new(machine, answers).with_disks(paths))
@@ -40,18 +40,21 @@ pub(crate) fn primary(args: &RunArgs) -> Result<u8> {
 /// Joins a run, follows it, and takes over.
 pub(crate) fn backup(args: &RunArgs) -> Result<u8> {
     let disks = Search::new(&args.disks, None)?.into_opener();
-    let options = Options { disks, ..options(&args.pair)? };
+    let options = Options { disks, ..options(args)? };
     let operator = hand(&options, args.pair.timeout_ms);
     let exit = run_backup::<Recorded>(&options, &operator, Teller::new("backup"))?;
     Ok(code(&exit, &options.shared))
 }
 
-fn options(args: &PairArgs) -> Result<Options> {
+fn options(args: &RunArgs) -> Result<Options> {
+    let net = args.net.clone().unwrap_or_default();
+    let args = &args.pair;
     let shared = files::shared(args.shared.as_deref(), &args.name)?;
     Ok(Options {
         listen: args.listen.clone(),
         connect: args.connect.clone(),
         timeout: args.timeout_ms,
+        net,
         output_rule: !args.unsafe_no_output_rule,
         ..Options::new(shared)
     })

@@ -69,6 +69,7 @@ pub(crate) fn boot(args: &RunArgs) -> Result<Booted> {
     memory::check(memory_bytes)?;
     let disks = disks::open_all(&args.disks, args.primary || args.record.is_some() || args.snapshot.is_some())?;
     let (mut devices, mut images) = (Devices::default(), Images::default());
+    devices.net = args.net.as_ref().map(|net| net.mac);
     for (number, disk) in disks.iter().enumerate() {
         devices.disks[number] = Some(disk.config);
         images[number] = Some(disk.image.clone());

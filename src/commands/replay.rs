@@ -12,7 +12,8 @@ use crate::cli::ReplayArgs;
 use crate::exit;
 use crate::host::errors::{print, say, say_report};
 use crate::host::recorded_disks::Search;
-use crate::host::{files, keyboard, memory, signals};
+use crate::host::surroundings::Surroundings;
+use crate::host::{files, memory, signals};
 use crate::solo::{LogFile, Solo};
 
 /// Instructions between two looks at the operator, and between two writes to the console.
@@ -135,11 +136,12 @@ impl Session {
     /// come later are left out: this is another history.
     fn go_live(self, args: &ReplayArgs, program: &str) -> Result<u8> {
         let next_entry = self.replayer.replayed() + 1;
+        let outside = Surroundings::new(self.machine.config(), args.net.as_ref())?;
         let create =
             |path: &std::path::PathBuf| LogFile::create(path, program, self.disks.clone(), &self.machine, next_entry);
         let log = args.record.as_ref().map(create).transpose()?;
         say(format_args!("live from instruction {}", self.machine.position()));
-        Solo::new(self.machine, next_entry, log)?.run(&keyboard::start())
+        Solo::new(self.machine, next_entry, log, outside)?.run()
     }
 }
 

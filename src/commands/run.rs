@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use super::program::{self, Booted};
 use crate::cli::RunArgs;
-use crate::host::{keyboard, signals};
+use crate::host::signals;
+use crate::host::surroundings::Surroundings;
 use crate::snapshot::Plan;
 use crate::solo::{LogFile, Solo};
 
@@ -13,7 +14,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8> {
     let Booted { machine, name, disks, paths, progress } = program::boot(args)?;
     let plan = args.snapshot.as_deref().zip(args.snapshot_at.clone());
     let plan = plan.map(|(path, when)| Plan::new(path, &name, paths.clone(), when)).transpose()?;
+    let outside = Surroundings::new(machine.config(), args.net.as_ref())?;
     let log = args.record.as_deref().map(|path| LogFile::create(path, &name, paths, &machine, 1)).transpose()?;
     signals::install();
-    Solo::new(machine, 1, log)?.with_disks(disks).with_snapshot(plan).with_progress(progress).run(&keyboard::start())
+    Solo::new(machine, 1, log, outside)?.with_disks(disks).with_snapshot(plan).with_progress(progress).run()
 }

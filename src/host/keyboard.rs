@@ -1,7 +1,7 @@
 //! What is typed: at a terminal with a few keys of our own, or piped in.
 
 use std::io::Read;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver};
 
 use emu::Control;
 use ft_net::runtime::Attach;
@@ -36,32 +36,38 @@ impl Typed {
 
 /// Starts reading stdin; a terminal becomes raw. The channel ends with the input; a guest does not.
 pub(crate) fn start() -> Receiver<Typed> {
-    let raw = terminal::enter_raw();
     let (to, typed) = mpsc::channel();
-    // Blocked in a read most of the time, it dies with the process.
-    std::thread::spawn(move || read(raw, &to));
+    start_into(move |typed| to.send(typed).is_ok());
     typed
 }
 
-fn read(raw: bool, to: &Sender<Typed>) {
+/// The same; `take` gets what is typed until it returns `false`.
+pub(crate) fn start_into(take: impl FnMut(Typed) -> bool + Send + 'static) {
+    let raw = terminal::enter_raw();
+    // Blocked in a read most of the time, it dies with the process.
+    std::thread::spawn(move || read(raw, take));
+}
+
+fn read(raw: bool, mut take: impl FnMut(Typed) -> bool) {
     let (mut keys, mut buffer) = (Keys::default(), [0; 4096]);
     while let Ok(count @ 1..) = std::io::stdin().lock().read(&mut buffer) {
         let bytes = match raw {
-            true => keys.filter(&buffer[..count], |command| act(command, to)),
+            true => keys.filter(&buffer[..count], |command| act(command, &mut take)),
             false => buffer[..count].to_vec(),
         };
-        if !bytes.is_empty() && to.send(Typed::Bytes(bytes)).is_err() {
+        if !bytes.is_empty() && !take(Typed::Bytes(bytes)) {
             return;
         }
     }
 }
 
-fn act(command: Command, to: &Sender<Typed>) {
+fn act(command: Command, take: &mut dyn FnMut(Typed) -> bool) {
     match command {
         Command::Stop => signals::ask_stop(),
         Command::Help => errors::say(format_args!("{HELP}")),
-        // Nobody listens: the end is near.
-        Command::Press(control) => drop(to.send(Typed::Control(control))),
+        Command::Press(control) => {
+            take(Typed::Control(control)); // Nobody listens: the end is near.
+        }
     }
 }
 

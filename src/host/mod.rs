@@ -11,4 +11,5 @@ pub(crate) mod memory;
 pub(crate) mod progress;
 pub(crate) mod recorded_disks;
 pub(crate) mod signals;
+pub(crate) mod surroundings;
 pub(crate) mod terminal;

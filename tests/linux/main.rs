@@ -9,5 +9,6 @@ mod boot;
 mod disks;
 mod ends;
 mod harness;
+mod network;
 #[path = "../recording/mod.rs"]
 mod recording;

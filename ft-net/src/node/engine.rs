@@ -76,6 +76,16 @@ pub trait Leader: Sized {
     /// Can the machine take more typed bytes?
     fn console_room(&self) -> bool;
 
+    /// The hardware address of its network card, if it has one.
+    fn mac(&self) -> Option<[u8; 6]> {
+        None
+    }
+
+    /// Can the machine take more frames?
+    fn frame_room(&self) -> bool {
+        false
+    }
+
     /// The encoded configuration, and what else [`Follower::new`] needs.
     fn config(&self) -> Vec<u8>;
 

@@ -171,6 +171,14 @@ impl Leader for Recorded {
         !self.is_off() && self.machine.console_backlog() < BACKLOG_MAX
     }
 
+    fn mac(&self) -> Option<[u8; 6]> {
+        self.machine.config().devices.net
+    }
+
+    fn frame_room(&self) -> bool {
+        !self.is_off() && self.machine.frame_room()
+    }
+
     fn config(&self) -> Vec<u8> {
         codec::encode(&(self.machine.config(), &self.disks))
     }

@@ -138,6 +138,25 @@ impl<L: Leader> Node<L> {
         }
     }
 
+    /// The network card of the machine that this replica serves: its hardware address.
+    #[must_use]
+    pub fn mac(&self) -> Option<[u8; 6]> {
+        either!(&self.role, |s| s.leader().mac(), |_f| None)
+    }
+
+    /// May a frame be handed in?
+    #[must_use]
+    pub fn frame_room(&self) -> bool {
+        either!(&self.role, |s| s.frame_room(), |_f| false)
+    }
+
+    /// A frame came for the machine.
+    pub fn handle_frame(&mut self, bytes: Vec<u8>) {
+        if let Half::Serving(serving) = &mut self.role {
+            serving.frame(bytes);
+        }
+    }
+
     /// The operator switches the machine off, by an entry in the log like any other. `false` from a backup.
     pub fn power_off(&mut self) -> bool {
         either!(

@@ -17,6 +17,9 @@ use crate::time::Time;
 /// A guest that logs nothing is marked this often.
 const MARK_EVERY: Duration = Duration::from_millis(10);
 
+/// Frames that wait for the machine here; more wait outside.
+const FRAMES_MAX: usize = 64;
+
 /// The console is a serial line of 115200 baud, ten bits a byte: a guest with a small buffer has time to empty it.
 const BYTE_ON_THE_LINE: Duration = Duration::from_nanos(86_806);
 
@@ -29,6 +32,8 @@ pub(crate) struct Serving<L> {
     answers: Answers,
     transfer: Option<Transfer>,
     power_off: bool,
+    /// From the network, for the machine.
+    frames: VecDeque<Vec<u8>>,
     /// When the console's line has carried what was typed last.
     line_free: Time,
     /// When and where the log had its last entry.
@@ -46,6 +51,7 @@ impl<L: Leader> Serving<L> {
             answers,
             transfer: None,
             power_off: false,
+            frames: VecDeque::new(),
             line_free: Time::ZERO,
             marked,
         }
@@ -89,6 +95,11 @@ impl<L: Leader> Serving<L> {
                 break;
             };
             self.type_in(now, input);
+        }
+        while self.leader.frame_room()
+            && let Some(bytes) = self.frames.pop_front()
+        {
+            self.leader.deliver(Input::Frame { bytes });
         }
     }
 
@@ -152,6 +163,14 @@ impl<L: Leader> Serving<L> {
         let machine = [clock, typed].into_iter().flatten().min();
         let machine = machine.filter(|_| self.primary.may_run());
         [self.primary.poll_timeout(), machine].into_iter().flatten().min()
+    }
+
+    pub(crate) fn frame_room(&self) -> bool {
+        self.frames.len() < FRAMES_MAX
+    }
+
+    pub(crate) fn frame(&mut self, bytes: Vec<u8>) {
+        self.frames.push_back(bytes);
     }
 
     pub(crate) fn power_off(&mut self) {

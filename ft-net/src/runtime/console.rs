@@ -33,7 +33,7 @@ impl Console {
         confirm: impl FnMut(u64) -> bool + Send + 'static,
     ) -> Result<(Self, JoinHandle<()>), StartError> {
         let (to, from) = mpsc::channel();
-        let writer = Writer { path, file: None, tell, confirm, complained: false };
+        let writer = Writer { path, file: None, tell, confirm, complained: false, dirty: false };
         let thread = spawn("console", move || writer.run(&from)).map_err(StartError::Thread)?;
         Ok((Self { to }, thread))
     }
@@ -50,6 +50,8 @@ struct Writer<F> {
     tell: Tell,
     confirm: F,
     complained: bool,
+    /// Something was written that is not durable yet.
+    dirty: bool,
 }
 
 impl<F: FnMut(u64) -> bool> Writer<F> {
@@ -64,7 +66,7 @@ impl<F: FnMut(u64) -> bool> Writer<F> {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             if written.is_some() && synced.elapsed() >= SYNC_EVERY {
-                self.stubbornly(|file| file.sync_data());
+                self.sync();
                 synced = Instant::now();
                 if !written.take().is_none_or(&mut self.confirm) {
                     return;
@@ -72,8 +74,14 @@ impl<F: FnMut(u64) -> bool> Writer<F> {
             }
         }
         if let Some(number) = written {
-            self.stubbornly(|file| file.sync_data());
+            self.sync();
             (self.confirm)(number);
+        }
+    }
+
+    fn sync(&mut self) {
+        if std::mem::take(&mut self.dirty) {
+            self.stubbornly(|file| file.sync_data());
         }
     }
 
@@ -95,6 +103,7 @@ impl<F: FnMut(u64) -> bool> Writer<F> {
             next = if bytes.len() < 1 << 16 { from.try_recv().ok() } else { None };
         }
         if let Some(offset) = place {
+            self.dirty = true;
             self.stubbornly(|file| {
                 file.seek(SeekFrom::Start(offset))?;
                 file.write_all(&bytes)

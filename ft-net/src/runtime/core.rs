@@ -8,9 +8,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use emu::Output;
+
 use super::connection::{Acceptor, Connection, Heard};
 use super::console::Console;
 use super::host::{ProcessHost, random_id};
+use super::network::Network;
 use super::observer::{Observer, Tell};
 use super::seek::{Found, Seeker};
 use super::storage::{Job, Storage};
@@ -23,6 +26,7 @@ use crate::proto::arbitration::{Answer, Ask};
 use crate::proto::{Config, ConnId, Transmit};
 use crate::shared::{Alive, ServingAt};
 use crate::time::Time;
+use crate::user_net::Ports;
 
 /// Reports that may wait; more make the reporting threads wait.
 const REPORTS_MAX: usize = 512;
@@ -45,6 +49,8 @@ enum Report {
     Found(Found),
     Answer(Ask, Answer),
     Written(u64),
+    /// The network has something for the guest.
+    Frames,
 }
 
 /// Starts a run: claims generation 1 and serves it with the machine that `make` gives, until the guest is off, the right
@@ -58,10 +64,12 @@ pub fn run_primary<L: Leader>(
     observer: Box<dyn Observer>,
     make: impl FnOnce(Answers) -> Result<L, EngineError>,
 ) -> Result<Exit, StartError> {
-    let listener = listen(options)?;
-    let host: Arc<dyn Host> = Arc::new(ProcessHost::new(options.disks.clone()));
-    let answers = Answers::new(Arc::clone(&host), 0);
+    let mut here = Here::new(options)?;
+    let answers = Answers::new(Arc::clone(&here.host), 0);
     let machine = make(answers.clone()).map_err(StartError::Machine)?;
+    if let Some(mac) = machine.mac() {
+        here.network.begin(mac, Ports::Now, poke(&here.report)).map_err(StartError::Network)?;
+    }
     let instance = random_id();
     let alive = options.shared.begin_run(instance, options.replica)?;
     let mut arbiter = FileArbiter::new(options.shared.clone(), instance, options.replica, about());
@@ -75,7 +83,7 @@ pub fn run_primary<L: Leader>(
         }
     }
     let node = Node::primary(config(options, instance), answers, machine);
-    Core::start(options, operator, observer, listener, host, Some(alive), node)
+    Core::start(options, operator, observer, here, Some(alive), node)
 }
 
 /// Finds a primary, follows it and takes over from it, until the guest is off, the right to speak is lost or the operator
@@ -88,10 +96,33 @@ pub fn run_backup<L: Leader>(
     operator: &Operator,
     observer: Box<dyn Observer>,
 ) -> Result<Exit, StartError> {
-    let listener = listen(options)?;
-    let host: Arc<dyn Host> = Arc::new(ProcessHost::new(options.disks.clone()));
-    let node = Node::<L>::backup(config(options, 0), Arc::clone(&host));
-    Core::start(options, operator, observer, listener, host, None, node)
+    let here = Here::new(options)?;
+    let node = Node::<L>::backup(config(options, 0), Arc::clone(&here.host));
+    Core::start(options, operator, observer, here, None, node)
+}
+
+/// What a replica has of its process before it has a role.
+struct Here {
+    listener: TcpListener,
+    host: Arc<dyn Host>,
+    network: Network,
+    report: SyncSender<Report>,
+    reports: Receiver<Report>,
+}
+
+impl Here {
+    fn new(options: &Options) -> Result<Self, StartError> {
+        let listener = listen(options)?;
+        let (report, reports) = mpsc::sync_channel(REPORTS_MAX);
+        let network = Network::new(options.net.clone());
+        Ok(Self { listener, host: Arc::new(ProcessHost::new(options.disks.clone())), network, report, reports })
+    }
+}
+
+/// Makes the core look for frames. If its queue is full it does not sleep, and looks anyway.
+fn poke(report: &SyncSender<Report>) -> impl Fn() + Send + 'static {
+    let report = report.clone();
+    move || drop(report.try_send(Report::Frames))
 }
 
 fn config(options: &Options, instance: u64) -> Config {
@@ -131,6 +162,7 @@ struct Core<L: Leader> {
     waiting: Option<String>,
     storage: Storage,
     console: Console,
+    network: Network,
     tell: Tell,
     /// Instructions of the next slice.
     budget: u64,
@@ -142,14 +174,13 @@ impl<L: Leader> Core<L> {
         options: &Options,
         operator: &Operator,
         observer: Box<dyn Observer>,
-        listener: TcpListener,
-        host: Arc<dyn Host>,
+        here: Here,
         alive: Option<Alive>,
         node: Node<L>,
     ) -> Result<Exit, StartError> {
+        let Here { listener, host, network, report, reports } = here;
         let local =
             listener.local_addr().map_err(|error| StartError::Listen { address: options.listen.clone(), error })?;
-        let (report, reports) = mpsc::sync_channel(REPORTS_MAX);
         let (tell, observer) = Tell::start(observer)?;
         let to = report.clone();
         let storage = Storage::start(
@@ -189,6 +220,7 @@ impl<L: Leader> Core<L> {
             waiting: None,
             storage,
             console,
+            network,
             tell,
             budget: 100_000,
             exit: None,
@@ -212,6 +244,7 @@ impl<L: Leader> Core<L> {
             self.node.handle_tick(self.host.now());
             self.carry_out();
             self.seek();
+            self.hand_in_frames();
             next = self.slice();
             self.carry_out();
             if next == Next::Over {
@@ -266,6 +299,7 @@ impl<L: Leader> Core<L> {
             }
             Report::Answer(ask, answer) => self.node.handle_answer(now, ask, answer),
             Report::Written(number) => self.node.handle_released(now, number),
+            Report::Frames => {} // The next round takes them.
         }
         self.carry_out();
     }
@@ -299,6 +333,21 @@ impl<L: Leader> Core<L> {
         }
     }
 
+    /// Hands the machine's network card what has come. A replica that has taken over makes itself a network first.
+    fn hand_in_frames(&mut self) {
+        if let Some(mac) = self.node.mac()
+            && !self.network.begun()
+            && let Err(error) = self.network.begin(mac, Ports::WhenFree, poke(&self.report))
+        {
+            self.tell.event(Event::NoNetwork { reason: error.to_string() });
+        }
+        while self.node.frame_room()
+            && let Some(frame) = self.network.poll()
+        {
+            self.node.handle_frame(frame);
+        }
+    }
+
     /// Lets the machine run, for about [`SLICE_US`] at the speed it had last.
     fn slice(&mut self) -> Next {
         let (began, from) = (Instant::now(), self.node.retired());
@@ -329,6 +378,9 @@ impl<L: Leader> Core<L> {
             }
         }
         while let Some((number, output)) = self.node.poll_release() {
+            if let Output::Frame { bytes } = &output {
+                self.network.send(bytes.clone());
+            }
             self.console.release(number, output);
         }
         while let Some(ask) = self.node.poll_ask(now) {
@@ -336,7 +388,7 @@ impl<L: Leader> Core<L> {
         }
         let mut mirror = Vec::new();
         while let Some(output) = self.node.poll_mirror() {
-            if let emu::Output::Console { byte, .. } = output {
+            if let Output::Console { byte, .. } = output {
                 mirror.push(byte);
             }
         }

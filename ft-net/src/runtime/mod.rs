@@ -11,12 +11,14 @@
 //! | storage | asks the arbiter, publishes who serves |
 //! | console | writes the console of record |
 //! | observer | tells the operator |
+//! | network | is the other end of the guest's Ethernet ([`crate::user_net`]) |
 
 mod attach;
 mod connection;
 mod console;
 mod core;
 mod host;
+mod network;
 mod observer;
 mod seek;
 mod storage;
@@ -36,6 +38,7 @@ use emu::Power;
 use crate::node::disks::DiskOpener;
 use crate::node::engine::EngineError;
 use crate::shared::{Shared, SharedError};
+use crate::user_net::{NetError, NetOptions};
 
 /// What a replica is told at its start.
 #[derive(Clone, Debug)]
@@ -52,6 +55,8 @@ pub struct Options {
     pub connect: Option<String>,
     /// Silence after which a peer is suspected.
     pub timeout: Duration,
+    /// The network of a machine that has a network card, while this replica serves it.
+    pub net: NetOptions,
     /// `false`: outputs do not wait for the backup. Unsafe.
     pub output_rule: bool,
     /// How a backup comes by the images of disks.
@@ -69,6 +74,7 @@ impl Options {
             advertise: None,
             connect: None,
             timeout: Duration::from_millis(1000),
+            net: NetOptions::default(),
             output_rule: true,
             disks: DiskOpener::default(),
         }
@@ -100,6 +106,8 @@ pub enum StartError {
     },
     /// The machine cannot be made.
     Machine(EngineError),
+    /// The network cannot be had.
+    Network(NetError),
     /// The arbiter does not give the first generation.
     Arbiter {
         /// Why.
@@ -117,6 +125,7 @@ impl fmt::Display for StartError {
                 write!(f, "cannot listen on {address}: {error}")
             }
             StartError::Machine(error) => error.fmt(f),
+            StartError::Network(error) => error.fmt(f),
             StartError::Arbiter { reason } => {
                 write!(f, "the arbiter does not give generation 1: {reason}")
             }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Checked, ensure};
 use crate::config::{ConsolePort, Devices};
-use crate::dev::virtio::{Block, Console, Entropy, Function, Model, Outside, Starved};
+use crate::dev::virtio::{Block, Console, Entropy, Function, Model, Net, Outside, Starved};
 use config::{ConfigSpace, Header, Identity};
 use msix::Message;
 
@@ -23,6 +23,7 @@ pub(crate) const CONFIG_DATA: u16 = 0xcfc;
 /// Slots of the virtio functions: they do not move when another device is plugged in.
 const SLOT_CONSOLE: u8 = 1;
 const SLOT_ENTROPY: u8 = 2;
+const SLOT_NET: u8 = 3;
 /// Disk 0; the others follow.
 const SLOT_DISKS: u8 = 4;
 
@@ -51,6 +52,9 @@ impl Pci {
         }
         if devices.entropy {
             functions.push(Function::new(SLOT_ENTROPY, Model::Entropy(Entropy::default())));
+        }
+        if let Some(mac) = devices.net {
+            functions.push(Function::new(SLOT_NET, Model::Net(Net::new(mac))));
         }
         for (number, disk) in (0..).zip(&devices.disks) {
             let model = disk.as_ref().map(|disk| Model::Block(Block::new(number, disk)));
@@ -170,6 +174,23 @@ impl Pci {
         {
             console.receive(bytes);
         }
+    }
+
+    /// A frame for the network card; one without a driver does not hear it.
+    pub(crate) fn receive_frame(&mut self, frame: &[u8]) {
+        if let Some(function) = self.slot(SLOT_NET).filter(|function| function.is_running())
+            && let Model::Net(net) = function.model_mut()
+        {
+            net.receive(frame);
+        }
+    }
+
+    /// Whether the network card would take another frame, or is not there.
+    pub(crate) fn frame_room(&self) -> bool {
+        self.functions.iter().all(|function| match function.model() {
+            Model::Net(net) => net.has_room(),
+            _ => true,
+        })
     }
 
     /// The terminal that shows the console has another size.

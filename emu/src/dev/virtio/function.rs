@@ -113,6 +113,11 @@ impl Function {
         self.slot
     }
 
+    /// Whether a driver runs it.
+    pub(crate) fn is_running(&self) -> bool {
+        self.transport.is_running()
+    }
+
     pub(crate) fn model(&self) -> &Model {
         &self.model
     }

@@ -25,9 +25,19 @@ impl Io<'_> {
     pub(crate) fn waiting(&mut self) -> Result<u16, Broken> {
         let waiting = self.queue.waiting(self.outside)?;
         if waiting == 0 {
-            self.queue.rearm(self.outside, self.event_index)?;
+            self.rest(0)?;
         }
         Ok(waiting)
+    }
+
+    /// `waiting` buffers wait, which are not enough: the queue rests until the doorbell rings for another.
+    pub(crate) fn rest(&mut self, waiting: u16) -> Result<(), Broken> {
+        self.queue.rearm(self.outside, self.event_index, waiting)
+    }
+
+    /// How many buffers can wait.
+    pub(crate) fn size(&self) -> u16 {
+        self.queue.size
     }
 
     /// The next buffer, which stays where it is. None: the queue rests until the next doorbell.

@@ -5,7 +5,7 @@
 //! | `queue` | split virtqueues (2.7) |
 //! | `transport` | status, features and queues as the common configuration shows them (2.1 to 2.4, 4.1.4.3) |
 //! | `function` | the PCI function: bars, capabilities, interrupts, work (4.1) |
-//! | `block`, `entropy`, `console` | devices (5.2, 5.4, 5.3) |
+//! | `block`, `entropy`, `console`, `net` | devices (5.2, 5.4, 5.3, 5.1) |
 //!
 //! A doorbell only marks a queue; [`Function::work`] does one unit of work as a step of the machine's run loop
 //! (ARCHITECTURE.md, "Device memory and DMA").
@@ -15,6 +15,7 @@ mod console;
 mod entropy;
 mod function;
 mod io;
+mod net;
 mod queue;
 mod transport;
 
@@ -22,6 +23,7 @@ pub use block::Block;
 pub use console::Console;
 pub use entropy::Entropy;
 pub use function::Function;
+pub use net::Net;
 
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +153,8 @@ pub enum Model {
     Entropy(Entropy),
     /// Console.
     Console(Console),
+    /// Network card.
+    Net(Net),
 }
 
 impl Model {
@@ -158,6 +162,7 @@ impl Model {
     fn is_same_device(&self, new: &Self) -> bool {
         match (self, new) {
             (Self::Block(block), Self::Block(new)) => block.is_same_disk(new),
+            (Self::Net(net), Self::Net(new)) => net.is_same_card(new),
             _ => std::mem::discriminant(self) == std::mem::discriminant(new),
         }
     }
@@ -167,6 +172,7 @@ impl Model {
             Self::Block(device) => device,
             Self::Entropy(device) => device,
             Self::Console(device) => device,
+            Self::Net(device) => device,
         }
     }
 
@@ -175,6 +181,7 @@ impl Model {
             Self::Block(device) => device,
             Self::Entropy(device) => device,
             Self::Console(device) => device,
+            Self::Net(device) => device,
         }
     }
 }

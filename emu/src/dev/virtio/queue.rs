@@ -120,12 +120,12 @@ impl Queue {
         self.next_available = self.next_available.wrapping_add(1);
     }
 
-    /// No chain waits: asks for the doorbell when the next one comes.
-    pub(crate) fn rearm(&mut self, mem: &mut dyn Dma, event_index: bool) -> Result<(), Broken> {
+    /// No more than `waiting` chains wait: asks for the doorbell when the next one comes.
+    pub(crate) fn rearm(&mut self, mem: &mut dyn Dma, event_index: bool, waiting: u16) -> Result<(), Broken> {
         self.notified = false;
         if event_index {
             let available_event = self.used(4 + 8 * u64::from(self.size));
-            mem.dma_write(available_event, &self.next_available.to_le_bytes())?;
+            mem.dma_write(available_event, &self.next_available.wrapping_add(waiting).to_le_bytes())?;
         }
         Ok(())
     }

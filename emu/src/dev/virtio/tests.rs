@@ -1,6 +1,7 @@
 //! Devices at register level: a driver that does what the specification says, and one that does not.
 
 mod block;
+mod net;
 mod rig;
 
 use super::*;
