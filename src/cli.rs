@@ -44,7 +44,8 @@ pub(crate) enum Command {
 }
 
 /// What a machine that exists already does not need.
-const NEW_MACHINE: [&str; 10] = ["program", "kernel", "memory", "clock", "cpu", "console", "append", "initrd", "modules", "boot"];
+const NEW_MACHINE: [&str; 10] =
+    ["program", "kernel", "memory", "clock", "cpu", "console", "append", "initrd", "modules", "boot"];
 
 /// `ftemu run`
 #[derive(Debug, Args)]
