@@ -45,7 +45,8 @@ pub(crate) enum Command {
 }
 
 /// What a machine that exists already does not need.
-const NEW_MACHINE: [&str; 9] = ["program", "kernel", "memory", "clock", "cpu", "append", "initrd", "modules", "boot"];
+const NEW_MACHINE: [&str; 10] =
+    ["program", "kernel", "memory", "clock", "cpu", "console", "append", "initrd", "modules", "boot"];
 
 /// `ftemu run`
 #[derive(Debug, Args)]
@@ -69,7 +70,10 @@ pub(crate) struct RunArgs {
     /// The CPU that the guest sees
     #[arg(long, value_name = "MODEL", value_enum, default_value_t = Cpu::V3)]
     pub(crate) cpu: Cpu,
-    /// Command line for the guest [default: what a built-in guest wants, for a Linux kernel console=ttyS0 panic=-1]
+    /// Which device the console is
+    #[arg(long, value_name = "DEVICE", value_enum, default_value_t = Console::Serial, conflicts_with = "kernel")]
+    pub(crate) console: Console,
+    /// Command line for the guest [default: what a built-in guest wants, for a Linux kernel console=ttyS0 (or hvc0) panic=-1]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) append: Option<String>,
     /// Initial RAM disk of a Linux kernel; several are joined
@@ -181,6 +185,24 @@ impl From<Cpu> for emu::CpuModel {
             Cpu::V1 => Self::V1,
             Cpu::V2 => Self::V2,
             Cpu::V3 => Self::V3,
+        }
+    }
+}
+
+/// Where the console is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Console {
+    /// The serial port, which every system knows
+    Serial,
+    /// A virtio console, which knows the size of the terminal
+    Virtio,
+}
+
+impl From<Console> for emu::ConsolePort {
+    fn from(console: Console) -> Self {
+        match console {
+            Console::Serial => Self::Serial,
+            Console::Virtio => Self::Virtio,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use emu::{ClockMode, DiskMode, Input, Machine, Output, Position, Power, Stop, Until};
+use emu::{ClockMode, ConsolePort, DiskMode, Input, Machine, Output, Position, Power, Stop, Until};
 use replay::log::LogWriter;
 use replay::snapshot::begin_log;
 use replay::{Live, Recorder};
@@ -22,8 +22,8 @@ use crate::host::entropy::Entropy;
 use crate::host::errors::{print, say};
 use crate::host::keyboard::Typed;
 use crate::host::progress::Progress;
-use crate::host::signals;
 use crate::host::surroundings::Surroundings;
+use crate::host::{signals, terminal};
 use crate::snapshot::Plan;
 
 /// Instructions between two looks at the world: about a millisecond.
@@ -36,6 +36,8 @@ const DIGEST_EVERY: Duration = Duration::from_secs(1);
 const LOG_EVERY: Duration = Duration::from_millis(100);
 /// How long a halted guest sleeps before we look whether the operator wants an end.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
+/// How often we look whether the terminal has another size.
+const SIZE_EVERY: Duration = Duration::from_millis(200);
 /// Typed bytes wait outside while the guest has so many to read.
 const BACKLOG_MAX: usize = 256;
 
@@ -116,6 +118,9 @@ pub(crate) struct Solo {
     client: u64,
     seq: u64,
     clock_input_ns: u64,
+    /// Size of the terminal as the guest knows it, and when we looked.
+    size: Option<(u16, u16)>,
+    sized: Option<Instant>,
     logged: Instant,
     digested: Instant,
     /// Until the guest says something.
@@ -137,20 +142,21 @@ impl Solo {
             next_entry,
         );
         let (logged, digested) = (Instant::now(), Instant::now());
-        let (snapshot, disks, progress) = (None, Vec::new(), None);
         Ok(Self {
             machine,
             recorder,
             log,
-            snapshot,
-            disks,
+            snapshot: None,
+            disks: Vec::new(),
             outside,
             client,
             seq: 0,
             clock_input_ns,
+            size: None,
+            sized: None,
             logged,
             digested,
-            progress,
+            progress: None,
         })
     }
 
@@ -190,6 +196,7 @@ impl Solo {
                 return Ok(exit::STOPPED);
             }
             self.take_input();
+            self.tell_size();
             self.tell_time();
             let limit = self.limit();
             let stop = self.recorder.run(&mut self.machine, limit);
@@ -245,6 +252,22 @@ impl Solo {
             }
         };
         self.recorder.deliver(&mut self.machine, input);
+    }
+
+    /// Tells a virtio console the size of the terminal.
+    fn tell_size(&mut self) {
+        let knows = self.machine.config().devices.console == ConsolePort::Virtio;
+        if !knows || self.sized.is_some_and(|at| at.elapsed() < SIZE_EVERY) {
+            return;
+        }
+        self.sized = Some(Instant::now());
+        let size = terminal::size();
+        if size != self.size
+            && let Some((columns, rows)) = size
+        {
+            self.size = size;
+            self.recorder.deliver(&mut self.machine, Input::ConsoleSize { columns, rows });
+        }
     }
 
     fn tell_time(&mut self) {

@@ -31,6 +31,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         "log" => logs(),
         "message" => messages(),
         "state" => states(),
+        "hardware" => scripts(),
         _ => Vec::new(),
     };
     let directory = directory().join("corpus").join(target);
@@ -134,6 +135,11 @@ fn any_kernel_is_loaded_or_refused() {
 }
 
 #[test]
+fn any_abuse_of_the_hardware_is_survived() {
+    survives("hardware");
+}
+
+#[test]
 fn any_log_is_read_or_refused() {
     survives("log");
 }
@@ -181,6 +187,15 @@ fn states() -> Vec<(String, Vec<u8>)> {
     let power_on = Machine::new(config()).unwrap().state();
     let state = |name: &str, state| (name.to_owned(), codec::encode(&(config(), state)));
     vec![state("power-on", power_on), state("handed-off", machine().state())]
+}
+
+/// Bytes of any kind; most of what they say is said to some device.
+fn scripts() -> Vec<(String, Vec<u8>)> {
+    let script = |seed| {
+        let mut dice = Dice(seed);
+        (format!("script-{seed}"), (0..400).map(|_| dice.roll().to_le_bytes()[0]).collect())
+    };
+    (0..8).map(script).collect()
 }
 
 fn logs() -> Vec<(String, Vec<u8>)> {

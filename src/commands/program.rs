@@ -11,6 +11,7 @@ use emu::{Devices, Images, Machine, MachineConfig};
 use replay::Snapshot;
 use replay::log::{self, LogReader};
 
+use crate::cli::Console;
 use crate::cli::RunArgs;
 use crate::host::disks::{self, Disk, DiskArg};
 use crate::host::progress::Progress;
@@ -22,6 +23,7 @@ const MEMORY_BYTES: u64 = 64 << 20;
 const LINUX_MEMORY_BYTES: u64 = 512 << 20;
 /// A panic is to be the end of the run, not of its progress: the kernel resets the machine.
 const LINUX_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
+const LINUX_VIRTIO_COMMAND_LINE: &str = "console=hvc0 panic=-1";
 /// For a program of which one wants to see nothing else.
 const LINUX_PROGRAM_COMMAND_LINE: &str = "console=ttyS0 panic=-1 loglevel=1";
 
@@ -68,7 +70,9 @@ pub(crate) fn boot(args: &RunArgs) -> Result<Booted> {
     let memory_bytes = args.memory.unwrap_or(if is_linux { LINUX_MEMORY_BYTES } else { MEMORY_BYTES });
     memory::check(memory_bytes)?;
     let disks = disks::open_all(&args.disks, args.primary || args.record.is_some() || args.snapshot.is_some())?;
-    let (mut devices, mut images) = (Devices::default(), Images::default());
+    // Without RDRAND, which the smallest CPU lacks, a Linux kernel has no other source of entropy.
+    let mut devices = Devices { console: args.console.into(), entropy: is_linux, ..Devices::default() };
+    let mut images = Images::default();
     devices.net = args.net.as_ref().map(|net| net.mac);
     for (number, disk) in disks.iter().enumerate() {
         devices.disks[number] = Some(disk.config);
@@ -129,7 +133,7 @@ fn read(path: &Path, args: &RunArgs) -> Result<Program> {
         None => {
             let image = files::read_program(path)?;
             let kind = ImageKind::of(&image);
-            (image.into(), kind, if kind.is_linux() { LINUX_COMMAND_LINE } else { "" })
+            (image.into(), kind, if kind.is_linux() { linux_command_line(args.console) } else { "" })
         }
     };
     let takes = protocol.or(kind.protocol());
@@ -156,6 +160,14 @@ fn initrd(paths: &[PathBuf]) -> Result<Vec<(Vec<u8>, String)>> {
         all.extend(disk);
     }
     Ok(if all.is_empty() { Vec::new() } else { vec![(all, String::new())] })
+}
+
+/// What tells a Linux kernel where the console is.
+fn linux_command_line(console: Console) -> &'static str {
+    match console {
+        Console::Serial => LINUX_COMMAND_LINE,
+        Console::Virtio => LINUX_VIRTIO_COMMAND_LINE,
+    }
 }
 
 /// A kernel whose initial RAM disk runs one program.

@@ -22,6 +22,12 @@ pub(crate) fn restore() {
     }
 }
 
+/// Columns and rows of the terminal that shows the output, if one does.
+pub(crate) fn size() -> Option<(u16, u16)> {
+    // Without a terminal, crossterm would look for one elsewhere.
+    if io::stdout().is_terminal() { crossterm::terminal::size().ok() } else { None }
+}
+
 /// A panic is a bug of ours; the user's terminal must survive it all the same.
 pub(crate) fn restore_on_panic() {
     let report = std::panic::take_hook();

@@ -2,7 +2,13 @@
 //! runs them on the corpus and on mutations of it.
 
 #![allow(clippy::expect_used, reason = "what fails here is what is looked for")]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "likewise")]
 #![allow(dead_code, unreachable_pub, reason = "each fuzz target uses one; a test has no outside")]
+
+#[path = "../../emu/tests/guest/hardware.rs"]
+mod abuse;
+#[path = "../../emu/tests/guest/dice.rs"]
+mod dice;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -27,8 +33,15 @@ use replay::{ReplayStop, Replayer, Snapshot, codec};
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 6] =
-    [("code", code), ("elf", elf), ("kernel", kernel), ("log", log), ("message", message), ("state", state)];
+pub const TARGETS: [(&str, Target); 7] = [
+    ("code", code),
+    ("elf", elf),
+    ("hardware", hardware),
+    ("kernel", kernel),
+    ("log", log),
+    ("message", message),
+    ("state", state),
+];
 
 const MEMORY_BYTES: u64 = 1 << 20;
 /// Instructions that a fuzzed guest gets.
@@ -224,6 +237,12 @@ pub fn kernel(data: &[u8]) -> bool {
         }
     }
     loaded
+}
+
+/// Arbitrary bytes as what a guest does to its devices.
+pub fn hardware(data: &[u8]) -> bool {
+    abuse::survives(data);
+    true
 }
 
 /// Arbitrary bytes as a machine's configuration and state.

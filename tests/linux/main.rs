@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
 mod boot;
+mod devices;
 mod disks;
 mod ends;
 mod harness;

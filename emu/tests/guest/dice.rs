@@ -14,6 +14,7 @@ impl Dice {
     pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.roll() % n
     }
+    #[allow(dead_code, reason = "not every test needs it")]
     pub(crate) fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len() as u64) as usize]
     }
