@@ -216,7 +216,8 @@ impl Cpu {
         };
         self.spaces.select([
             self.cr0 & (cr0::PE | cr0::PG | cr0::WP) | self.rflags & flags::VM,
-            // Where the tables are. Below that, in IA-32e mode, stand caching and the PCID, of which a transparent TLB has no need.
+            // Where the tables are. Below that, in IA-32e mode, stand caching and the PCID: a transparent TLB has no need
+            // of them.
             self.cr3 & if self.is_ia32e() { !PAGE_MASK } else { !0x1f },
             self.cr4 & (cr4::PSE | cr4::PAE | cr4::SMEP | cr4::SMAP),
             self.msr.efer & (efer::LMA | efer::NXE) | (self.mode as u64) << 62,
