@@ -10,6 +10,12 @@ mod devices;
 mod disks;
 mod ends;
 mod harness;
+#[cfg(unix)]
+mod kills;
 mod network;
+#[cfg(unix)]
+#[path = "../pair/mod.rs"]
+#[allow(dead_code, reason = "some of it is for other tests")]
+mod pair;
 #[path = "../recording/mod.rs"]
 mod recording;

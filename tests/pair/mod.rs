@@ -30,7 +30,8 @@ impl Site {
         (self, other)
     }
 
-    fn run(&self, arguments: &[&str]) -> Replica {
+    /// Starts a replica.
+    pub fn run(&self, arguments: &[&str]) -> Replica {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ftemu"));
         command.arg("run").args(arguments).args(["--name", self.name, "--timeout-ms", self.timeout_ms]);
         Replica::start(command.arg("--shared").arg(self.dir.path()))
