@@ -84,3 +84,41 @@ fn a_log_replays_on_another_architecture() {
         compare(case, &there, &here);
     }
 }
+
+/// Instructions of a boot that are replayed there.
+const BOOT: &str = "200000000";
+
+#[test]
+fn the_boot_of_linux_replays_on_another_architecture() {
+    let here = vec![env!("CARGO_BIN_EXE_ftemu").to_owned()];
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/linux");
+    let linux = Command::new(script).output().unwrap();
+    if linux.status.code() == Some(77) {
+        return eprintln!("{}", String::from_utf8_lossy(&linux.stderr).trim());
+    }
+    let kernel = Path::new(String::from_utf8(linux.stdout).unwrap().trim()).join("vmlinuz");
+    let there = match aarch64() {
+        Ok(there) => there,
+        Err(missing) => return eprintln!("{missing}"),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    for clock in ["host", "derived"] {
+        let _ = std::fs::remove_file(&log);
+        // Without a root file system it ends by a panic, long behind what is replayed.
+        let record = ["run", kernel.to_str().unwrap(), "--memory", "128M", "--clock", clock, "--record"];
+        let recorded = run(&here, &record, &log, "");
+        let said = String::from_utf8_lossy(&recorded.stdout);
+        assert!(said.contains("Kernel panic - not syncing: VFS"), "{said}");
+        let replay = ["replay", "--until", BOOT];
+        let [own, other] = [&here, &there].map(|ftemu| run(ftemu, &replay, &log, ""));
+        for replayed in [&own, &other] {
+            let said = String::from_utf8_lossy(&replayed.stderr);
+            assert!(replayed.status.success() && said.contains("replayed up to --until"), "{said}");
+            assert!(replayed.stdout.len() > 5000 && recorded.stdout.starts_with(&replayed.stdout), "{said}");
+        }
+        // The digest of the whole machine is in what they say.
+        assert_eq!(String::from_utf8_lossy(&other.stderr), String::from_utf8_lossy(&own.stderr), "{clock}");
+        assert_eq!(other.stdout, own.stdout, "{clock}");
+    }
+}

@@ -3,9 +3,10 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
-use emu::{DiskMode, Image, SECTOR_BYTES};
+use emu::{DiskMode, Image, SECTOR_BYTES, image_digest};
 use imago::qcow2::Qcow2;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder};
 use memmap2::Mmap;
@@ -58,6 +59,18 @@ impl FileImage {
         &self.path
     }
 
+    /// The digest that names it. All of a file that is mapped would count as our memory: it is read instead.
+    ///
+    /// # Errors
+    /// If the host has no more handles.
+    pub(crate) fn digest(&self) -> Result<u128> {
+        if let Content::Qcow2(_) = &self.content {
+            return Ok(image_digest(self));
+        }
+        let file = self.file.try_clone().with_context(|| format!("cannot read {}", self.path.display()))?;
+        Ok(image_digest(&Reading { image: self, file: Mutex::new(file) }))
+    }
+
     /// Writes what the guest has written.
     ///
     /// # Errors
@@ -102,6 +115,25 @@ impl Image for FileImage {
                     errors::fatal(format_args!("cannot read {path}, which a guest has as its disk: {error}"));
                 }
             }
+        }
+    }
+}
+
+/// A raw image that is read and not mapped.
+struct Reading<'a> {
+    image: &'a FileImage,
+    file: Mutex<File>,
+}
+
+impl Image for Reading<'_> {
+    fn bytes(&self) -> u64 {
+        self.image.bytes()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(out)) {
+            errors::fatal(format_args!("cannot read {} at offset {offset}: {error}", self.image.path.display()));
         }
     }
 }

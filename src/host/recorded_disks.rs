@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail, ensure};
-use emu::{DiskConfig, DiskMode, Image, Images, MachineConfig, image_digest};
+use emu::{DiskConfig, DiskMode, Image, Images, MachineConfig};
 use ft_net::node::disks::{DiskOpener, HostDisks};
 
 use super::disks::{DiskArg, path_text};
@@ -99,7 +99,7 @@ impl Search {
             return Ok((Arc::clone(image), *digest));
         }
         let image = Arc::new(FileImage::open(path, DiskMode::ReadOnly)?);
-        let digest = image_digest(&*image);
+        let digest = image.digest()?;
         known.push((Arc::clone(&image), digest));
         Ok((image, digest))
     }

@@ -58,7 +58,7 @@ fn ends(record: &[u8]) -> bool {
 
 /// Byte for byte: what the kernel said is what it remembers to have said, and what init said is what it must say.
 fn check(console: &str) {
-    let at = console.find("\n1 ").expect("init's first line") + 1;
+    let at = console.find("\n1 ").unwrap() + 1;
     let (kernel, init) = console.split_at(at);
     let computed: String = (1..=ROUNDS).map(|n| format!("{n} {}\n", sum(n))).collect();
     let rest = init.strip_prefix(&computed).unwrap_or_else(|| panic!("not what init says:\n{init}"));
