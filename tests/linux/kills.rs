@@ -11,7 +11,8 @@ const ROUNDS: u64 = 12;
 fn script() -> String {
     format!(
         "dmesg > /said; dmesg -n 1\n\
-         i=0; while [ $i -lt {ROUNDS} ]; do i=$((i+1)); seq $i 20000 | awk -v i=$i '{{ s += $1 * $1 % 997 }} END {{ print i, s }}'; sleep 1; done\n\
+         i=0; while [ $i -lt {ROUNDS} ]; do i=$((i+1))\n\
+         seq $i 20000 | awk -v i=$i '{{ s += $1 * $1 % 997 }} END {{ print i, s }}'; sleep 1; done\n\
          sed 's/^/said /' /said; poweroff -f"
     )
 }
