@@ -275,21 +275,13 @@ impl Solo {
         let due = self.machine.next_deadline_ns().is_some_and(|ns| ns <= now);
         let derived = self.machine.config().clock == ClockMode::Derived;
         if due || (derived && now - self.clock_input_ns >= CLOCK_INPUT_EVERY_NS) {
-            self.tell(now);
+            self.clock_input_ns = now;
+            self.recorder.deliver(&mut self.machine, Input::Clock { ns: now });
         }
-    }
-
-    fn tell(&mut self, ns: u64) {
-        self.clock_input_ns = ns;
-        self.recorder.deliver(&mut self.machine, Input::Clock { ns });
     }
 
     /// Waits for a key, a frame or a timer of the halted guest.
     fn sleep(&mut self) {
-        if self.machine.config().clock == ClockMode::Derived {
-            // The rate of its clock is that of the guest awake: time that it sleeps must not count as time that it ran.
-            self.tell(self.recorder.live.clock.now_ns());
-        }
         let deadline = self.machine.next_deadline_ns().map(|ns| self.recorder.live.clock.until(ns));
         self.outside.wait(deadline.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
     }

@@ -5,6 +5,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod prepared;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -33,16 +35,9 @@ const RUNS: [Run; 14] = [
 /// A command that runs ftemu.
 type Ftemu = Vec<String>;
 
-/// ftemu for aarch64, or why there is none.
-fn aarch64() -> Result<Ftemu, String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/aarch64");
-    let output = Command::new(script).arg("build").output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    match output.status.code() {
-        Some(0) => Ok(stdout.lines().map(str::to_owned).collect()),
-        Some(77) => Err(stderr.trim().to_owned()),
-        _ => panic!("{script} build: {stderr}"),
-    }
+/// ftemu for aarch64, if it is to be had.
+fn aarch64() -> Option<Ftemu> {
+    prepared::by("aarch64", &["build"]).map(|words| words.lines().map(str::to_owned).collect())
 }
 
 fn run(ftemu: &Ftemu, arguments: &[&str], log: &Path, typed: &str) -> Output {
@@ -75,10 +70,7 @@ fn compare((guest, append, clock, typed): Run, here: &Ftemu, there: &Ftemu) {
 #[test]
 fn a_log_replays_on_another_architecture() {
     let here = vec![env!("CARGO_BIN_EXE_ftemu").to_owned()];
-    let there = match aarch64() {
-        Ok(there) => there,
-        Err(missing) => return eprintln!("{missing}"),
-    };
+    let Some(there) = aarch64() else { return };
     for case in RUNS {
         compare(case, &here, &there);
         compare(case, &there, &here);
@@ -91,16 +83,9 @@ const BOOT: &str = "200000000";
 #[test]
 fn the_boot_of_linux_replays_on_another_architecture() {
     let here = vec![env!("CARGO_BIN_EXE_ftemu").to_owned()];
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/linux");
-    let linux = Command::new(script).output().unwrap();
-    if linux.status.code() == Some(77) {
-        return eprintln!("{}", String::from_utf8_lossy(&linux.stderr).trim());
-    }
-    let kernel = Path::new(String::from_utf8(linux.stdout).unwrap().trim()).join("vmlinuz");
-    let there = match aarch64() {
-        Ok(there) => there,
-        Err(missing) => return eprintln!("{missing}"),
-    };
+    let Some(linux) = prepared::by("linux", &[]) else { return };
+    let kernel = Path::new(&linux).join("vmlinuz");
+    let Some(there) = aarch64() else { return };
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     for clock in ["host", "derived"] {

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod prepared;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -16,18 +18,9 @@ use tempfile::TempDir;
 /// A guest that has been silent about what we wait for for so long will not say it.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Where `root.img`, `vmlinuz` and `initrd.img` are; `None`, said aloud, if they are not to be had.
+/// Where `root.img`, `vmlinuz` and `initrd.img` are, if they are to be had.
 fn debian() -> Option<PathBuf> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/debian");
-    match Command::new(script).output() {
-        Err(error) => eprintln!("SKIPPED: {script}: {error}"),
-        Ok(Output { status, stdout, stderr }) => match status.code() {
-            Some(0) => return Some(PathBuf::from(String::from_utf8(stdout).unwrap().trim())),
-            Some(77) => eprintln!("{}", String::from_utf8_lossy(&stderr).trim()),
-            _ => panic!("{script}: {}", String::from_utf8_lossy(&stderr)),
-        },
-    }
-    None
+    prepared::by("debian", &[]).map(PathBuf::from)
 }
 
 /// Somebody at the terminal of a guest.

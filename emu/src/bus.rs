@@ -9,6 +9,7 @@ use crate::dev::lapic::{self, Message};
 use crate::dev::virtio::Console;
 use crate::dev::{I8042, Ioapic, Lapic, Pci, Pic, Pit, Pm, Rtc, Uart, ioapic, pm};
 use crate::event::{Output, Power, Query};
+use crate::mem::PAGE_MASK;
 use crate::position::Position;
 use crate::state::ClockState;
 use pci::is_pci_port;
@@ -36,7 +37,6 @@ pub(crate) const IRQ_RTC: u8 = 8;
 pub(crate) const IRQ_SCI: u8 = 9;
 /// The pin of the I/O APIC to which IRQ 0 goes; the others go to those of their number.
 pub(crate) const PIN_PIT: u8 = 2;
-const PAGE_MASK: u64 = 0xfff;
 
 /// The chips and the numbers of what has left.
 pub(crate) struct Bus {

@@ -54,12 +54,13 @@ impl ClockState {
     }
 
     /// A clock input at `retired`. With the derived clock the rate becomes that of the interval since the last
-    /// input; where guest time is ahead it waits at half that rate, it is never set back.
-    pub(crate) fn input(&mut self, mode: ClockMode, retired: u64, ns: u64) {
+    /// input; where guest time is ahead it waits at half that rate, it is never set back. What a guest that is `asleep` is
+    /// told says nothing about how fast it runs.
+    pub(crate) fn input(&mut self, mode: ClockMode, retired: u64, ns: u64, asleep: bool) {
         let now = self.at(mode, retired);
         if mode == ClockMode::Derived {
             let (ran, passed) = (retired - self.input_retired, ns.saturating_sub(self.input_ns));
-            if ran > 0 && passed > 0 {
+            if ran > 0 && passed > 0 && !asleep {
                 let measured = (u128::from(passed) << 32) / u128::from(ran);
                 let rate = u64::try_from(measured).unwrap_or(RATE_MAX).clamp(RATE_MIN, RATE_MAX);
                 self.rate = if ns >= now { rate } else { (rate / 2).max(RATE_MIN) };
@@ -80,13 +81,26 @@ mod tests {
         let mut clock = ClockState::new();
         let mode = ClockMode::Derived;
         assert_eq!(clock.at(mode, 1000), 1000);
-        clock.input(mode, 1_000_000, 500_000); // twice as fast as assumed: ahead, so slewed
+        clock.input(mode, 1_000_000, 500_000, false); // twice as fast as assumed: ahead, so slewed
         assert_eq!(clock.at(mode, 1_000_000), 1_000_000);
         assert_eq!(clock.rate, RATE_ONE / 4);
         let before = clock.at(mode, 1_500_000);
-        clock.input(mode, 1_500_000, 9_000_000);
+        clock.input(mode, 1_500_000, 9_000_000, false);
         assert!(before < 9_000_000);
         assert_eq!(clock.at(mode, 1_500_000), 9_000_000);
+    }
+
+    #[test]
+    fn sleep_does_not_count_as_time_that_the_guest_ran() {
+        let mut clock = ClockState::new();
+        let mode = ClockMode::Derived;
+        clock.input(mode, 1_000_000, 2_000_000, false);
+        let rate = clock.rate;
+        clock.input(mode, 1_000_100, 900_000_000, true);
+        assert_eq!((clock.rate, clock.at(mode, 1_000_100)), (rate, 900_000_000));
+        // What it runs after that is measured from there.
+        clock.input(mode, 2_000_100, 902_000_000, false);
+        assert_eq!(clock.rate, rate);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::dev::virtio::Starved;
 use crate::dev::{I8042, Ioapic, Lapic, Pci, Pic, Pit, Pm, Rtc, Uart};
 use crate::disk::{Disks, Images};
 use crate::event::{Control, Door, Input, Power, Stop, Until};
-use crate::mem::{DirtySet, PAGE_BITS, PAGE_BYTES};
+use crate::mem::{DirtySet, PAGE_BITS, PAGE_BYTES, by_page};
 use crate::op::NEVER;
 use crate::state::{CONSOLE_CLIENTS_MAX, ClockState, ConsoleClient, CpuState, MachineState, Shadow};
 use crate::{ClockMode, Position};
@@ -206,7 +206,7 @@ impl Machine {
         let cpu = &mut *self.cpu;
         match input {
             Input::Clock { ns } => {
-                cpu.bus.clock.input(cpu.bus.mode, cpu.retired, *ns);
+                cpu.bus.clock.input(cpu.bus.mode, cpu.retired, *ns, cpu.halted);
                 let now = cpu.bus.clock.base_ns;
                 cpu.bus.advance(now);
             }
@@ -389,15 +389,7 @@ fn stop_of(exit: Exit) -> ControlFlow<Stop> {
 }
 
 fn write_ram(mem: &mut crate::mem::Mem, phys: u64, data: &[u8]) {
-    let mut at = phys;
-    let mut rest = data;
-    while !rest.is_empty() {
-        let room = PAGE_BYTES - (at as usize % PAGE_BYTES);
-        let (head, tail) = rest.split_at(room.min(rest.len()));
-        mem.write(at, head);
-        at += head.len() as u64;
-        rest = tail;
-    }
+    by_page(phys, data).for_each(|(at, here)| mem.write(at, here));
 }
 
 /// Memory, page by page: transfer, snapshots, digests. Behind the pages of RAM come those of the disks, each block of 4 KiB

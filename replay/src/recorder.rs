@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use emu::{Door, Input, Machine, Output, Position, Query, Stop, Until};
+use emu::{ClockMode, Door, Input, Machine, Output, Position, Query, Stop, Until};
 
 use crate::digest::machine_digest;
 use crate::entry::{Entry, Event};
@@ -47,8 +47,14 @@ impl<L: Live> Recorder<L> {
         machine.run(until, self)
     }
 
-    /// Delivers `input` at the machine's position; returns the number of its entry.
+    /// Delivers `input` at the machine's position; returns the number of its entry. A machine with the derived clock that sleeps
+    /// is told the time first: what it has slept must not count as time that it ran.
     pub fn deliver(&mut self, machine: &mut Machine, input: Input) -> u64 {
+        let wakes = machine.is_halted() && machine.config().clock == ClockMode::Derived;
+        if wakes && !matches!(input, Input::Clock { .. }) {
+            let ns = self.live.clock_ns();
+            self.deliver(machine, Input::Clock { ns });
+        }
         if let Input::Clock { ns } = input {
             self.clock_ns = self.clock_ns.max(ns);
         }

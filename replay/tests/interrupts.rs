@@ -3,10 +3,10 @@
 
 mod guest;
 
-use emu::{ClockMode, Position, Power, Stop, Until};
+use emu::{ClockMode, Control, Input, Position, Power, Stop, Until};
 use guest::{Recorded, World, machine_with, record_in, ticker};
 use replay::log::EntriesSegment;
-use replay::{Event, Happened, ReplayStop, Replayer, machine_digest};
+use replay::{Event, Happened, Recorder, ReplayStop, Replayer, machine_digest};
 
 const FAR: Until = Until::About(u64::MAX);
 
@@ -114,4 +114,20 @@ fn an_interrupt_of_another_vector_or_place_is_caught() {
     let report = caught(missing);
     assert_eq!((report.entry, report.at), (at as u64 + 1, entries[at].at));
     assert_eq!(report.happened, Happened::Interrupt { vector: 0x20 });
+}
+
+#[test]
+fn a_sleeper_with_the_derived_clock_is_told_the_time_before_it_is_woken() {
+    for (clock, expected) in [(ClockMode::Host, 1), (ClockMode::Derived, 2)] {
+        let mut machine = machine_with(clock, &ticker(25, true));
+        let mut recorder = Recorder::new(World { step_ns: 60_000, ..World::new(3) }, &machine, 1);
+        while recorder.run(&mut machine, FAR) != Stop::Halted {}
+        let before = recorder.next_entry();
+        recorder.deliver(&mut machine, Input::Control(Control::PowerButton));
+        assert_eq!(recorder.next_entry() - before, expected, "{clock:?}");
+        let events: Vec<_> = guest::drain(&mut recorder).into_iter().flat_map(|segment| segment.entries).collect();
+        let [.., told, _] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(matches!(told.event, Event::Input(Input::Clock { .. })), clock == ClockMode::Derived);
+        assert!(machine.is_halted(), "a button that nobody has asked for wakes nobody");
+    }
 }

@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 use cpio::newc::Builder;
 use tempfile::TempDir;
 
+use crate::prepared;
+
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 
@@ -24,18 +26,9 @@ pub const VIRTIO: [&str; 5] = [
     "drivers/virtio/virtio_pci",
 ];
 
-/// Where `vmlinuz`, `vmlinuz-generic`, `busybox` and `modules` are; `None`, said aloud, if they are not to be had.
+/// Where `vmlinuz`, `busybox` and `modules` are, if they are to be had.
 pub fn linux() -> Option<PathBuf> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/linux");
-    match Command::new(script).output() {
-        Err(error) => eprintln!("SKIPPED: {script}: {error}"),
-        Ok(Output { status, stdout, stderr }) => match status.code() {
-            Some(0) => return Some(PathBuf::from(String::from_utf8(stdout).unwrap().trim())),
-            Some(77) => eprintln!("{}", String::from_utf8_lossy(&stderr).trim()),
-            _ => panic!("{script}: {}", String::from_utf8_lossy(&stderr)),
-        },
-    }
-    None
+    prepared::by("linux", &[]).map(PathBuf::from)
 }
 
 /// An initial RAM disk: busybox under its most needed names, modules of the kernel (paths without `.ko`), and `script` as init,

@@ -17,5 +17,7 @@ mod network;
 #[path = "../pair/mod.rs"]
 #[allow(dead_code, reason = "some of it is for other tests")]
 mod pair;
+#[path = "../prepared/mod.rs"]
+mod prepared;
 #[path = "../recording/mod.rs"]
 mod recording;

@@ -5,7 +5,7 @@ use crate::cpu::Cpu;
 use crate::dev::pci::{CONFIG_ADDRESS, CONFIG_DATA, LINES};
 use crate::dev::virtio::{Broken, Dma, Outside, Starved};
 use crate::event::{Output, Query};
-use crate::mem::PAGE_MASK;
+use crate::mem::by_page;
 
 /// Whether an access is one to configuration space. The address register is there for whole words only.
 pub(super) fn is_pci_port(port: u16, size: u8) -> bool {
@@ -74,13 +74,7 @@ impl Dma for Cpu {
         if !self.mem.is_ram(phys, data.len() as u64) {
             return Err(Broken);
         }
-        let (mut at, mut rest) = (phys, data);
-        while !rest.is_empty() {
-            let room = (PAGE_MASK + 1 - (at & PAGE_MASK)) as usize;
-            let (here, beyond) = rest.split_at(room.min(rest.len()));
-            self.write_phys(at, here);
-            (at, rest) = (at + here.len() as u64, beyond);
-        }
+        by_page(phys, data).for_each(|(at, here)| self.write_phys(at, here));
         Ok(())
     }
 }

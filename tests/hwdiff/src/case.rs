@@ -37,6 +37,19 @@ impl X87 {
         Self { control: 0x37f, status: 0, tags: 0, opcode: 0, ip: 0, dp: 0, mxcsr: 0, st: [0; 8] };
 }
 
+/// Places of registers in [`Cpu::gpr`].
+pub mod reg {
+    #![allow(missing_docs, reason = "their names say it")]
+    pub const RAX: usize = 0;
+    pub const RCX: usize = 1;
+    pub const RDX: usize = 2;
+    pub const RBX: usize = 3;
+    pub const RSP: usize = 4;
+    pub const RBP: usize = 5;
+    pub const RSI: usize = 6;
+    pub const RDI: usize = 7;
+}
+
 /// Registers of user mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[repr(C)]

@@ -5,20 +5,12 @@ use iced_x86::{
     Code, CpuidFeature, Encoder, EncodingKind, Instruction, Mnemonic, OpCodeOperandKind as Kind, OpKind, Register,
 };
 
+use crate::case::reg::{RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP};
 use crate::case::{Case, Cpu, DF, FIXED, Patch, STATUS};
 use crate::encode;
 use crate::forms::{self, FAMILIES, Form};
 use crate::layout::{CODE_32, CODE_LEN, DATA, DATA_LEN, PAGE, START_32};
 use crate::rng::Rng;
-
-const RAX: usize = 0;
-const RCX: usize = 1;
-const RDX: usize = 2;
-const RBX: usize = 3;
-const RSP: usize = 4;
-const RBP: usize = 5;
-const RSI: usize = 6;
-const RDI: usize = 7;
 
 /// Selectors of 32-bit and 64-bit user code, and of data, on Linux; and what is not there.
 const SELECTORS: [u64; 6] = [0x23, 0x23, 0x33, 0x2b, 0, 3];

@@ -2,21 +2,13 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
+use crate::case::reg::{RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP};
 use crate::case::{Case, Cpu, DF, FIXED, Patch, STATUS, X87, XsaveArea};
 use crate::encode;
 use crate::forms::Form;
 use crate::gather::Gather;
 use crate::layout::{CODE, DATA, DATA_LEN, PAGE, START};
 use crate::rng::Rng;
-
-const RAX: usize = 0;
-const RCX: usize = 1;
-const RDX: usize = 2;
-const RBX: usize = 3;
-const RSP: usize = 4;
-const RBP: usize = 5;
-const RSI: usize = 6;
-const RDI: usize = 7;
 
 /// Selectors of user mode on Linux.
 const USER_CODE: u64 = 0x33;

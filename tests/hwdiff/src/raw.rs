@@ -5,6 +5,7 @@
 
 use iced_x86::{CpuidFeature, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
+use crate::case::reg::{RDI, RSI, RSP};
 use crate::case::{Case, DF};
 use crate::forms::{Form, Prefix};
 use crate::generate::Draft;
@@ -16,9 +17,6 @@ pub const FAMILY: &str = "raw";
 
 /// Longest string of bytes: one more than an instruction may have.
 const BYTES_MAX: usize = 16;
-const RSP: usize = 4;
-const RSI: usize = 6;
-const RDI: usize = 7;
 
 /// A random encoding with a state to run it in.
 #[must_use]
