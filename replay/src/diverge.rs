@@ -77,7 +77,10 @@ impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "the machine left its log at instruction {} (entry {})", self.at, self.entry)?;
         match &self.expected {
-            Some(entry) => writeln!(f, "  the log says:    {} at {}", entry.event, entry.at)?,
+            Some(entry) => {
+                let from = if entry.event.is_placed() { "" } else { "or after " };
+                writeln!(f, "  the log says:    {} at {from}{}", entry.event, entry.at)?;
+            }
             None => writeln!(f, "  the log says:    nothing more")?,
         }
         writeln!(f, "  the machine did: {}", self.happened)?;

@@ -5,13 +5,25 @@ use std::fmt;
 use emu::{Control, Input, Output, Position, Power};
 use xxhash_rust::xxh3::xxh3_64;
 
+/// What a log knows of the time: guest time moves in steps of so many nanoseconds. Less than the host's clocks can tell, or what
+/// the interpreter needs to read them; and most answers take two bytes, not three.
+pub const CLOCK_STEP_NS: u64 = 32;
+
+/// The first step of the clock that is not before `ns`.
+#[must_use]
+pub const fn clock_step_up(ns: u64) -> u64 {
+    ns.saturating_add(CLOCK_STEP_NS - 1) & !(CLOCK_STEP_NS - 1)
+}
+
 /// One thing that happened to the machine, and where.
 ///
 /// Entries are numbered 1, 2, 3 ... in the order of the log; the number is not part of the entry. Positions never
 /// decrease along a log; entries that share one happened in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it happened.
+    /// Where it happened. A log does not hold where a clock was asked for, the machine asks there again: of a
+    /// [clock answer](Event::Clock) that comes from a log, this is a place that it was not before, and exact only in the last
+    /// entry of a segment.
     pub at: Position,
     /// What happened.
     pub event: Event,
@@ -20,7 +32,7 @@ pub struct Entry {
 /// What can happen to a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Answer to `Query::Clock`: guest time in nanoseconds. Replay gives the same answer.
+    /// Answer to `Query::Clock`: guest time in nanoseconds, a multiple of [`CLOCK_STEP_NS`]. Replay gives the same answer.
     Clock(u64),
     /// Answer to `Query::Random`. Replay gives the same answer.
     Random(u64),
@@ -84,6 +96,12 @@ impl From<&Output> for OutputCheck {
 }
 
 impl Event {
+    /// Whether the log says where this happened, see [`Entry::at`].
+    #[must_use]
+    pub const fn is_placed(&self) -> bool {
+        !matches!(self, Self::Clock(_))
+    }
+
     /// Whether this happens between two instructions, so that replay must stop at its position to act on it.
     /// All other events are consequences: the machine brings them about itself.
     #[must_use]
@@ -94,7 +112,8 @@ impl Event {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.at, self.event)
+        let from = if self.event.is_placed() { "" } else { ">=" };
+        write!(f, "{from}{} {}", self.at, self.event)
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use emu::{ClockMode, Door, Input, Machine, Output, Position, Query, Stop, Until};
 
 use crate::digest::machine_digest;
-use crate::entry::{Entry, Event};
+use crate::entry::{Entry, Event, clock_step_up};
 use crate::log::{PlainSegment, SegmentEncoder, Totals};
 
 /// The world around a live machine.
@@ -38,7 +38,7 @@ pub struct Recorder<L> {
 impl<L: Live> Recorder<L> {
     /// A recorder for `machine`, whose first entry has the number `next_entry` (1 at the beginning of a log).
     pub fn new(live: L, machine: &Machine, next_entry: u64) -> Self {
-        let (encoder, clock_ns) = (SegmentEncoder::new(next_entry), machine.clock_ns());
+        let (encoder, clock_ns) = (SegmentEncoder::new(next_entry), clock_step_up(machine.clock_ns()));
         Self { live, encoder, ready: VecDeque::new(), clock_ns, last: None }
     }
 
@@ -49,14 +49,15 @@ impl<L: Live> Recorder<L> {
 
     /// Delivers `input` at the machine's position; returns the number of its entry. A machine with the derived clock that sleeps
     /// is told the time first: what it has slept must not count as time that it ran.
-    pub fn deliver(&mut self, machine: &mut Machine, input: Input) -> u64 {
+    pub fn deliver(&mut self, machine: &mut Machine, mut input: Input) -> u64 {
         let wakes = machine.is_halted() && machine.config().clock == ClockMode::Derived;
         if wakes && !matches!(input, Input::Clock { .. }) {
             let ns = self.live.clock_ns();
             self.deliver(machine, Input::Clock { ns });
         }
-        if let Input::Clock { ns } = input {
-            self.clock_ns = self.clock_ns.max(ns);
+        if let Input::Clock { ns } = &mut input {
+            *ns = clock_step_up(*ns);
+            self.clock_ns = self.clock_ns.max(*ns);
         }
         machine.deliver(&input);
         self.record(machine.position(), Event::Input(input))
@@ -117,7 +118,7 @@ impl<L: Live> Door for Recorder<L> {
     fn query(&mut self, at: Position, query: Query) -> Option<u64> {
         match query {
             Query::Clock => {
-                self.clock_ns = self.clock_ns.max(self.live.clock_ns());
+                self.clock_ns = self.clock_ns.max(clock_step_up(self.live.clock_ns()));
                 self.record(at, Event::Clock(self.clock_ns));
                 Some(self.clock_ns)
             }

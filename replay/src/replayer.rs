@@ -106,7 +106,8 @@ impl Replayer {
         }
     }
 
-    /// Takes the entries that follow those before.
+    /// Takes the entries that follow those before. The last has an exact position, as in every segment: the machine will run up to
+    /// there.
     ///
     /// # Errors
     /// If they do not; nothing is taken then.
@@ -216,8 +217,9 @@ impl Replayer {
             let number = self.consume();
             self.stops.pop_front_if(|&mut stop| stop == number);
         }
-        let passed = self.held.front().is_some_and(|entry| entry.at < at) || self.stop().is_some_and(|stop| stop <= at);
-        match passed {
+        let first = self.held.front().is_some_and(|entry| entry.event.is_placed() && entry.at < at);
+        let any = self.held.back().is_some_and(|last| last.at < at) || self.stop().is_some_and(|stop| stop <= at);
+        match first || any {
             true => Err(self.divergence(machine, Happened::Passed)),
             false => Ok(()),
         }
@@ -231,10 +233,11 @@ impl Replayer {
         self.next - 1
     }
 
-    /// The first entry held, if it is at `at`.
+    /// The first entry held, if it is at `at`, or may be.
     #[inline]
     fn due(&self, at: Position) -> Option<&Event> {
-        self.held.front().filter(|entry| entry.at == at).map(|entry| &entry.event)
+        let here = |entry: &&Entry| entry.at == at || entry.at < at && !entry.event.is_placed();
+        self.held.front().filter(here).map(|entry| &entry.event)
     }
 
     fn diverged(&self, machine: &Machine, happened: Happened) -> ReplayStop {

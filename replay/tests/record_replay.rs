@@ -208,6 +208,40 @@ fn an_answer_that_changes_what_the_guest_prints_is_caught_at_the_next_output() {
 }
 
 #[test]
+fn an_answer_that_nobody_asks_for_and_a_question_without_answer_are_caught() {
+    let elf = talker(20);
+    let entries = record(&mut machine(&elf), 8).entries();
+    let replayed = |entries: Vec<replay::Entry>| {
+        let (mut replica, mut replayer) = (machine(&elf), Replayer::new(Position::default(), 1));
+        replayer.push(EntriesSegment { first: 1, entries }).unwrap();
+        match replayer.step(&mut replica, FAR) {
+            ReplayStop::Diverged(report) => report,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut questions = 0;
+    for (i, entry) in entries.iter().enumerate().skip(1) {
+        let mut more = entries.clone();
+        let before = entries[..i].iter().rev().find_map(|entry| match entry.event {
+            Event::Clock(ns) => Some(ns),
+            _ => None,
+        });
+        more.insert(i, replay::Entry { at: entries[i - 1].at, event: Event::Clock(before.unwrap_or(0)) });
+        // The machine takes an answer too many for the next one, and is caught when it comes to the entry after.
+        let report = replayed(more);
+        assert!(report.entry > i as u64, "an answer before entry {}: {report}", i + 1);
+        if matches!(entry.event, Event::Clock(_)) {
+            let mut fewer = entries.clone();
+            fewer.remove(i);
+            let report = replayed(fewer);
+            assert!(report.entry > i as u64 || matches!(report.happened, Happened::Query(_)), "without entry {}: {report}", i + 1);
+            questions += 1;
+        }
+    }
+    assert!(questions > 10);
+}
+
+#[test]
 fn a_log_that_goes_on_after_the_machine_is_off_is_caught() {
     let elf = talker(2);
     let recorded = record(&mut machine(&elf), 8);

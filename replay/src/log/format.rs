@@ -9,7 +9,7 @@ use super::{LogError, SegmentError};
 
 /// Version of the format: of this header, of frames and entries, and of the encoded machine state inside. Counts up
 /// with every change to any of them.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// Name and version of this program.
 pub(super) const CREATOR: &str = concat!("ftemu ", env!("CARGO_PKG_VERSION"));
@@ -165,7 +165,7 @@ mod tests {
         let disks = vec!["d".into()];
         let header = LogHeader { creator: "me".into(), program: "p".into(), disks, config: vec![1, 2] };
         let mut expected = b"FTEMULOG".to_vec();
-        expected.extend([3, 0, 0, 0]); // version
+        expected.extend([4, 0, 0, 0]); // version
         expected.extend([2 + 2 + 2 + 1 + 1 + 2 + 1 + 16 + 2, 0, 0, 0]); // length of the body
         expected.extend([2, 0, b'm', b'e', 1, 0, b'p', 1, 1, 0, b'd']);
         expected.extend(xxh3_128(&[1, 2]).to_le_bytes());

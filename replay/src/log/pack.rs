@@ -1,21 +1,26 @@
 //! One entry as bytes, as few as possible: most entries are the clock answers of a guest that reads the TSC in a loop.
 //!
-//! An entry begins with a varint: how many instructions retired since the entry before, times 8, plus a short kind.
-//! Clock values and output numbers are differences too. What is different from is the state of the packer, which
-//! starts anew with each segment so that a segment can be unpacked by itself.
+//! A clock answer is one varint: the steps of the clock since the one before, times 2. It has no position: the machine
+//! that replays it asks at the same place again. The last entry of a segment has one all the same, behind it, because a
+//! replica runs up to there and no further.
+//!
+//! Any other entry begins with a varint: how many instructions retired since the entry before, times 16, plus twice a short
+//! kind, plus 1. Output numbers are differences, too. What is different from is the state of the packer, which starts anew
+//! with each segment so that a segment can be unpacked by itself.
 
 use emu::{Control, FRAME_BYTES_MAX, Input, Position, Power};
 
 use super::SegmentError;
 use super::bytes::{Cursor, put_varint};
-use crate::entry::{Entry, Event, OutputCheck};
+use crate::entry::{CLOCK_STEP_NS, Entry, Event, OutputCheck};
 
 /// Longest console input that fits into an entry, bytes.
 pub const CONSOLE_INPUT_BYTES_MAX: usize = 64 << 10;
 
-/// Kinds of entries. Those below [`WIDE`] fit into the first varint.
+/// Kinds of entries with a position. Those below [`WIDE`] fit into the first varint.
 mod kind {
-    pub(super) const CLOCK_ANSWER: u8 = 0;
+    /// None: a clock answer has no kind.
+    pub(super) const NONE: u8 = 0;
     pub(super) const CONSOLE_OUTPUT: u8 = 1;
     pub(super) const INTERRUPT: u8 = 2;
     pub(super) const CLOCK_INPUT: u8 = 3;
@@ -37,8 +42,14 @@ mod kind {
     pub(super) const WITH_STEPS: u8 = 0x80;
 }
 
+/// Set in the first varint of an entry that has a position.
+const PLACED: u64 = 1;
 const SHORT_KIND_BITS: u32 = 3;
 const SHORT_KIND_MASK: u64 = (1 << SHORT_KIND_BITS) - 1;
+/// Bits of the first varint below the retired difference.
+const TAG_BITS: u32 = 1 + SHORT_KIND_BITS;
+/// In the first varint behind a last entry without a position: steps since the last retirement follow.
+const WITH_STEPS: u64 = 1;
 
 const CONTROL_POWER_OFF: u8 = 0;
 const CONTROL_POWER_BUTTON: u8 = 1;
@@ -51,26 +62,55 @@ const POWER_RESET: u8 = 3;
 /// What the next entry is told apart from. Starts with the position of the segment, clock 0 and output number 0.
 #[derive(Clone, Debug)]
 pub(super) struct Previous {
+    /// Of the last entry that has a position.
     at: Position,
-    clock_ns: u64,
+    /// Of the last entry, if it has none in its bytes.
+    unplaced: Option<Position>,
+    /// Steps of [`CLOCK_STEP_NS`].
+    clock: u64,
     output: u64,
 }
 
 impl Previous {
     pub(super) const fn at(at: Position) -> Self {
-        Self { at, clock_ns: 0, output: 0 }
+        Self { at, unplaced: None, clock: 0, output: 0 }
     }
 
     /// Appends `entry`.
     #[inline]
     pub(super) fn pack(&mut self, entry: &Entry, out: &mut Vec<u8>) {
-        assert!(entry.at >= self.at, "an entry at {} after one at {}", entry.at, self.at);
+        let last = self.unplaced.unwrap_or(self.at);
+        assert!(entry.at >= last, "an entry at {} after one at {last}", entry.at);
+        if let Event::Clock(ns) = entry.event {
+            let before = std::mem::replace(&mut self.clock, clock_steps(ns));
+            assert!(before <= self.clock, "a clock answer of {ns} ns after {before} steps of {CLOCK_STEP_NS} ns");
+            put_varint(out, (self.clock - before) << 1);
+            self.unplaced = Some(entry.at);
+        } else {
+            self.pack_placed(entry, out);
+        }
+    }
+
+    /// Appends what is still to be said when the entry packed last is the last of its segment.
+    pub(super) fn pack_end(&mut self, out: &mut Vec<u8>) {
+        if let Some(at) = self.unplaced.take() {
+            let delta = at.retired - self.at.retired;
+            assert!(delta < 1 << (u64::BITS - 1), "{delta} instructions between two entries");
+            self.at = at;
+            put_varint(out, delta << 1 | if at.steps == 0 { 0 } else { WITH_STEPS });
+            if at.steps != 0 {
+                put_varint(out, at.steps);
+            }
+        }
+    }
+
+    fn pack_placed(&mut self, entry: &Entry, out: &mut Vec<u8>) {
         let kind = kind_of(&entry.event);
         let delta = entry.at.retired - self.at.retired;
-        assert!(delta < 1 << (u64::BITS - SHORT_KIND_BITS), "{delta} instructions between two entries");
-        self.at = entry.at;
+        assert!(delta < 1 << (u64::BITS - TAG_BITS), "{delta} instructions between two entries");
+        (self.at, self.unplaced) = (entry.at, None);
         let short = if entry.at.steps == 0 && kind < kind::WIDE { kind } else { kind::WIDE };
-        put_varint(out, delta << SHORT_KIND_BITS | u64::from(short));
+        put_varint(out, delta << TAG_BITS | u64::from(short) << 1 | PLACED);
         if short == kind::WIDE {
             match entry.at.steps {
                 0 => out.push(kind),
@@ -85,9 +125,10 @@ impl Previous {
 
     fn pack_fields(&mut self, event: &Event, out: &mut Vec<u8>) {
         match event {
-            Event::Clock(ns) | Event::Input(Input::Clock { ns }) => {
-                put_varint(out, ns.wrapping_sub(self.clock_ns));
-                self.clock_ns = *ns;
+            Event::Clock(_) => unreachable!("it has no fields"),
+            Event::Input(Input::Clock { ns }) => {
+                let before = std::mem::replace(&mut self.clock, clock_steps(*ns));
+                put_varint(out, self.clock.wrapping_sub(before));
             }
             Event::Random(bits) => out.extend(bits.to_le_bytes()),
             Event::Input(Input::Console { client, seq, bytes }) => {
@@ -148,24 +189,49 @@ impl Previous {
     #[inline]
     pub(super) fn unpack(&mut self, bytes: &mut Cursor<'_>) -> Result<Entry, SegmentError> {
         let first = bytes.varint()?;
-        let delta = first >> SHORT_KIND_BITS;
-        let (kind, steps) = match (first & SHORT_KIND_MASK) as u8 {
+        if first & PLACED == 0 {
+            self.unplaced = Some(self.at);
+            return Ok(Entry { at: self.at, event: Event::Clock(self.unpack_clock(first >> 1, bytes)?) });
+        }
+        self.unplaced = None;
+        let (kind, steps) = match (first >> 1 & SHORT_KIND_MASK) as u8 {
             kind::WIDE => unpack_wide_kind(bytes)?,
             short => (short, 0),
         };
+        self.go_on_to(first >> TAG_BITS, steps, bytes)?;
+        Ok(Entry { at: self.at, event: self.unpack_fields(kind, bytes)? })
+    }
+
+    /// Takes what stands behind the last entry of a segment: its position, which `last` may lack.
+    pub(super) fn unpack_end(&mut self, last: &mut Entry, bytes: &mut Cursor<'_>) -> Result<(), SegmentError> {
+        if self.unplaced.take().is_some() {
+            let first = bytes.varint()?;
+            let steps = if first & WITH_STEPS == 0 { 0 } else { bytes.varint()? };
+            if (first & WITH_STEPS != 0) != (steps != 0) {
+                return Err(bytes.corrupt("a position that is longer than need be"));
+            }
+            self.go_on_to(first >> 1, steps, bytes)?;
+            last.at = self.at;
+        }
+        Ok(())
+    }
+
+    fn go_on_to(&mut self, delta: u64, steps: u64, bytes: &Cursor<'_>) -> Result<(), SegmentError> {
         let retired = self.at.retired.checked_add(delta).ok_or(bytes.corrupt("a position beyond the last"))?;
         let at = Position { retired, steps };
         if at < self.at {
             return Err(bytes.corrupt("a position that goes back"));
         }
         self.at = at;
-        Ok(Entry { at, event: self.unpack_fields(kind, bytes)? })
+        Ok(())
     }
 
     fn unpack_fields(&mut self, kind: u8, bytes: &mut Cursor<'_>) -> Result<Event, SegmentError> {
         Ok(match kind {
-            kind::CLOCK_ANSWER => Event::Clock(self.unpack_clock(bytes)?),
-            kind::CLOCK_INPUT => Event::Input(Input::Clock { ns: self.unpack_clock(bytes)? }),
+            kind::CLOCK_INPUT => {
+                let steps = bytes.varint()?;
+                Event::Input(Input::Clock { ns: self.unpack_clock(steps, bytes)? })
+            }
             kind::RANDOM_ANSWER => Event::Random(bytes.u64()?),
             kind::INTERRUPT => Event::Interrupt { vector: bytes.u8()? },
             kind::WATERMARK => Event::Watermark,
@@ -210,9 +276,10 @@ impl Previous {
         })
     }
 
-    fn unpack_clock(&mut self, bytes: &mut Cursor<'_>) -> Result<u64, SegmentError> {
-        self.clock_ns = self.clock_ns.wrapping_add(bytes.varint()?);
-        Ok(self.clock_ns)
+    /// Guest time so many steps after the last, ns.
+    fn unpack_clock(&mut self, steps: u64, bytes: &Cursor<'_>) -> Result<u64, SegmentError> {
+        self.clock = self.clock.wrapping_add(steps);
+        self.clock.checked_mul(CLOCK_STEP_NS).ok_or(bytes.corrupt("a time beyond the last"))
     }
 
     fn unpack_output_number(&mut self, bytes: &mut Cursor<'_>) -> Result<u64, SegmentError> {
@@ -223,7 +290,7 @@ impl Previous {
 
 const fn kind_of(event: &Event) -> u8 {
     match event {
-        Event::Clock(_) => kind::CLOCK_ANSWER,
+        Event::Clock(_) => kind::NONE,
         Event::Random(_) => kind::RANDOM_ANSWER,
         Event::Input(Input::Clock { .. }) => kind::CLOCK_INPUT,
         Event::Input(Input::Console { .. }) => kind::CONSOLE_INPUT,
@@ -240,6 +307,11 @@ const fn kind_of(event: &Event) -> u8 {
         Event::Digest(_) => kind::DIGEST,
         Event::Watermark => kind::WATERMARK,
     }
+}
+
+fn clock_steps(ns: u64) -> u64 {
+    assert!(ns.is_multiple_of(CLOCK_STEP_NS), "a clock at {ns} ns, between two steps");
+    ns / CLOCK_STEP_NS
 }
 
 /// Kind and steps after [`kind::WIDE`]. An entry that could be short must be: each has one encoding.
@@ -283,11 +355,18 @@ mod tests {
         for entry in entries {
             previous.pack(entry, &mut out);
         }
+        previous.pack_end(&mut out);
         let (mut cursor, mut previous) = (Cursor::new(&out), Previous::at(BASE));
-        for entry in entries {
-            assert_eq!(&previous.unpack(&mut cursor).unwrap(), entry);
-        }
+        let mut back: Vec<_> = entries.iter().map(|_| previous.unpack(&mut cursor).unwrap()).collect();
+        previous.unpack_end(back.last_mut().unwrap(), &mut cursor).unwrap();
         assert_eq!(cursor.left(), 0);
+        let mut known = BASE;
+        for (i, (back, entry)) in back.iter().zip(entries).enumerate() {
+            if i + 1 == entries.len() || !matches!(entry.event, Event::Clock(_)) {
+                known = entry.at;
+            }
+            assert_eq!(back, &Entry { at: known, event: entry.event.clone() });
+        }
         out
     }
 
@@ -299,33 +378,33 @@ mod tests {
     fn every_kind_has_these_bytes() {
         let output = |check| Event::Output { number: 2, check };
         for (event, bytes) in [
-            (Event::Clock(300), &[0x28, 0xac, 2][..]),
-            (output(OutputCheck::Console(b'A')), &[0x29, 2, b'A']),
-            (Event::Interrupt { vector: 0x20 }, &[0x2a, 0x20]),
-            (Event::Input(Input::Clock { ns: 5 }), &[0x2b, 5]),
-            (Event::Random(0x0102_0304_0506_0708), &[0x2c, 8, 7, 6, 5, 4, 3, 2, 1]),
-            (Event::Watermark, &[0x2d]),
+            (Event::Clock(300 * 32), &[0xd8, 4, 10][..]),
+            (output(OutputCheck::Console(b'A')), &[0x53, 2, b'A']),
+            (Event::Interrupt { vector: 0x20 }, &[0x55, 0x20]),
+            (Event::Input(Input::Clock { ns: 5 * 32 }), &[0x57, 5]),
+            (Event::Random(0x0102_0304_0506_0708), &[0x59, 8, 7, 6, 5, 4, 3, 2, 1]),
+            (Event::Watermark, &[0x5b]),
             (
                 Event::Input(Input::Console { client: 3, seq: 4, bytes: b"ok".to_vec() }),
-                &[0x2f, 16, 3, 0, 0, 0, 0, 0, 0, 0, 4, 2, b'o', b'k'],
+                &[0x5f, 16, 3, 0, 0, 0, 0, 0, 0, 0, 4, 2, b'o', b'k'],
             ),
-            (Event::Input(Input::Control(Control::PowerOff)), &[0x2f, 17, 0]),
-            (Event::Input(Input::Control(Control::PowerButton)), &[0x2f, 17, 1]),
-            (Event::Input(Input::Control(Control::CtrlAltDel)), &[0x2f, 17, 2]),
-            (Event::Input(Input::Frame { bytes: b"abc".to_vec() }), &[0x2f, 20, 3, b'a', b'b', b'c']),
-            (Event::Input(Input::ConsoleSize { columns: 80, rows: 0x102 }), &[0x2f, 21, 80, 0, 2, 1]),
-            (Event::Input(Input::Flushed { disk: 1, flush: 300 }), &[0x2f, 22, 1, 0xac, 2]),
-            (output(OutputCheck::Frame(0x0102_0304_0506_0708)), &[0x2f, 23, 2, 8, 7, 6, 5, 4, 3, 2, 1]),
+            (Event::Input(Input::Control(Control::PowerOff)), &[0x5f, 17, 0]),
+            (Event::Input(Input::Control(Control::PowerButton)), &[0x5f, 17, 1]),
+            (Event::Input(Input::Control(Control::CtrlAltDel)), &[0x5f, 17, 2]),
+            (Event::Input(Input::Frame { bytes: b"abc".to_vec() }), &[0x5f, 20, 3, b'a', b'b', b'c']),
+            (Event::Input(Input::ConsoleSize { columns: 80, rows: 0x102 }), &[0x5f, 21, 80, 0, 2, 1]),
+            (Event::Input(Input::Flushed { disk: 1, flush: 300 }), &[0x5f, 22, 1, 0xac, 2]),
+            (output(OutputCheck::Frame(0x0102_0304_0506_0708)), &[0x5f, 23, 2, 8, 7, 6, 5, 4, 3, 2, 1]),
             (
                 output(OutputCheck::Disk { disk: 3, offset: 300, digest: 9 }),
-                &[0x2f, 24, 2, 3, 0xac, 2, 9, 0, 0, 0, 0, 0, 0, 0],
+                &[0x5f, 24, 2, 3, 0xac, 2, 9, 0, 0, 0, 0, 0, 0, 0],
             ),
-            (output(OutputCheck::Flush { disk: 3, flush: 4 }), &[0x2f, 25, 2, 3, 4]),
-            (output(OutputCheck::Power(Power::Off { code: 9 })), &[0x2f, 18, 2, 0, 9]),
-            (output(OutputCheck::Power(Power::TripleFault)), &[0x2f, 18, 2, 1, 0]),
-            (output(OutputCheck::Power(Power::Dead)), &[0x2f, 18, 2, 2, 0]),
-            (output(OutputCheck::Power(Power::Reset)), &[0x2f, 18, 2, 3, 0]),
-            (Event::Digest(1 << 120 | 7), &[0x2f, 19, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+            (output(OutputCheck::Flush { disk: 3, flush: 4 }), &[0x5f, 25, 2, 3, 4]),
+            (output(OutputCheck::Power(Power::Off { code: 9 })), &[0x5f, 18, 2, 0, 9]),
+            (output(OutputCheck::Power(Power::TripleFault)), &[0x5f, 18, 2, 1, 0]),
+            (output(OutputCheck::Power(Power::Dead)), &[0x5f, 18, 2, 2, 0]),
+            (output(OutputCheck::Power(Power::Reset)), &[0x5f, 18, 2, 3, 0]),
+            (Event::Digest(1 << 120 | 7), &[0x5f, 19, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
         ] {
             assert_eq!(packed(&[entry(5, event.clone())]), bytes, "{event}");
         }
@@ -334,54 +413,68 @@ mod tests {
     #[test]
     fn a_place_between_retirements_is_wide() {
         let at = Position { retired: BASE.retired, steps: 300 };
-        assert_eq!(packed(&[Entry { at, event: Event::Watermark }]), [0x07, 0x85, 0xac, 2]);
-        assert_eq!(packed(&[Entry { at, event: Event::Digest(0) }])[..4], [0x07, 0x93, 0xac, 2]);
+        assert_eq!(packed(&[Entry { at, event: Event::Watermark }]), [0x0f, 0x85, 0xac, 2]);
+        assert_eq!(packed(&[Entry { at, event: Event::Digest(0) }])[..4], [0x0f, 0x93, 0xac, 2]);
     }
 
     #[test]
     fn differences_are_from_the_entry_before() {
         let bytes = packed(&[
-            entry(5, Event::Clock(1000)),
-            entry(6, Event::Clock(1040)),
-            entry(6, Event::Input(Input::Clock { ns: 1050 })),
+            entry(5, Event::Clock(100 * 32)),
+            entry(6, Event::Clock(140 * 32)),
+            entry(6, Event::Input(Input::Clock { ns: 150 * 32 })),
             entry(7, Event::Output { number: 70, check: OutputCheck::Console(b'a') }),
             entry(9, Event::Output { number: 71, check: OutputCheck::Console(b'b') }),
+            entry(9, Event::Clock(151 * 32)),
+            entry(10, Event::Clock(151 * 32)),
         ]);
-        assert_eq!(bytes, [0x28, 0xe8, 7, 0x08, 40, 0x03, 10, 0x09, 70, b'a', 0x11, 1, b'b']);
+        let inputs_and_outputs = [0x67, 10, 0x13, 70, b'a', 0x23, 1, b'b'];
+        assert_eq!(bytes, [&[0xc8, 1, 80], &inputs_and_outputs[..], &[2, 0, 2]].concat());
     }
 
     #[test]
-    fn a_clock_that_goes_back_is_kept_as_it_is() {
-        packed(&[entry(0, Event::Clock(u64::MAX)), entry(0, Event::Clock(3)), entry(0, Event::Clock(2))]);
+    fn the_last_entry_has_a_position() {
+        let at = Position { retired: BASE.retired + 5, steps: 300 };
+        assert_eq!(packed(&[Entry { at: BASE, event: Event::Watermark }, Entry { at, event: Event::Clock(0) }])[1..], [
+            0, 11, 0xac, 2
+        ]);
     }
 
     #[test]
-    fn an_rdtsc_entry_takes_four_bytes() {
-        // Every 2047 instructions, every 16383 ns: still two bytes each.
-        let entries: Vec<_> = (1..=100).map(|i| entry(i * 2047 / 8, Event::Clock(i * 16383))).collect();
-        assert!(packed(&entries).len() <= 4 * 100);
+    fn a_clock_input_that_goes_back_is_kept_as_it_is() {
+        let last = u64::MAX - (CLOCK_STEP_NS - 1);
+        let input = |ns| entry(0, Event::Input(Input::Clock { ns }));
+        packed(&[entry(0, Event::Clock(last)), input(96), input(64), entry(0, Event::Clock(last))]);
+    }
+
+    #[test]
+    fn an_rdtsc_entry_takes_two_bytes() {
+        // As long as there is less than a quarter of a millisecond between two of them.
+        let entries: Vec<_> = (1..=100).map(|i| entry(i * 100_000, Event::Clock(i * 8191 * 32))).collect();
+        assert!(packed(&entries).len() <= 2 * 100 + 4);
     }
 
     #[test]
     fn what_is_not_an_entry_is_an_error() {
         for bad in [
-            &[0x28][..],                                                                                     // no clock
-            &[0x2e],              // reserved short kind
-            &[0x2f, 6],           // reserved kind
-            &[0x2f, 5],           // a watermark that could be short
-            &[0x2f, 0x85, 0],     // no steps, and says so
-            &[0x2f, 26],          // unknown kind
-            &[0x2f, 17, 3],       // unknown control operation
-            &[0x2f, 18, 1, 4, 0], // unknown power state
-            &[0x2f, 18, 1, 1, 1], // a triple fault with an exit code
-            &[0x2f, 16, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], // length 2^64 - 1
+            &[0x51][..],          // no kind
+            &[0x5d],              // reserved short kind
+            &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], // 2^63 - 1 steps of the clock
+            &[0x5f, 6],           // reserved kind
+            &[0x5f, 5],           // a watermark that could be short
+            &[0x5f, 0x85, 0],     // no steps, and says so
+            &[0x5f, 26],          // unknown kind
+            &[0x5f, 17, 3],       // unknown control operation
+            &[0x5f, 18, 1, 4, 0], // unknown power state
+            &[0x5f, 18, 1, 1, 1], // a triple fault with an exit code
+            &[0x5f, 16, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], // length 2^64 - 1
         ] {
             assert!(Previous::at(BASE).unpack(&mut Cursor::new(bad)).is_err(), "{bad:x?}");
         }
         // Backwards between retirements, and beyond the last position.
         let inside = Position { retired: 1, steps: 9 };
-        assert!(Previous::at(inside).unpack(&mut Cursor::new(&[0x07, 0x85, 8])).is_err());
-        assert!(Previous::at(inside).unpack(&mut Cursor::new(&[0x05])).is_err());
-        assert!(Previous::at(Position::at(u64::MAX)).unpack(&mut Cursor::new(&[0x0d])).is_err());
+        assert!(Previous::at(inside).unpack(&mut Cursor::new(&[0x0f, 0x85, 8])).is_err());
+        assert!(Previous::at(inside).unpack(&mut Cursor::new(&[0x0b])).is_err());
+        assert!(Previous::at(Position::at(u64::MAX)).unpack(&mut Cursor::new(&[0x1b])).is_err());
     }
 }

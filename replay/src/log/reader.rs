@@ -204,7 +204,7 @@ mod tests {
     fn entries(encoder: &mut SegmentEncoder, from: u64, count: u64) -> Vec<u8> {
         for i in from..from + count {
             let event = match i % 3 {
-                0 => Event::Clock(i * 50),
+                0 => Event::Clock(i * 64),
                 1 => Event::Output { number: i, check: OutputCheck::Console(b'x') },
                 _ => Event::Random(i),
             };

@@ -2,9 +2,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use emu::{ClockMode, CpuModel, Input, Machine, MachineConfig, Output, Position, Power, Stop, Until};
+use emu::{ClockMode, CpuModel, Door, Input, Machine, MachineConfig, Output, Position, Power, Query, Stop, Until};
 use replay::log::EntriesSegment;
 use replay::{Entry, Live, Recorder, Segment, decode_segment};
 
@@ -206,7 +207,7 @@ pub fn record(machine: &mut Machine, seed: u64) -> Recorded {
 pub fn record_in(machine: &mut Machine, world: World) -> Recorded {
     let seed = world.seed;
     let mut recorder = Recorder::new(world, machine, 1);
-    let (mut dice, mut segments, mut typed) = (seed ^ 0x5555, Vec::new(), 0);
+    let (mut dice, mut segments, mut typed, mut answers) = (seed ^ 0x5555, Vec::new(), 0, BTreeMap::new());
     let power = loop {
         let slice = 1 + next_random(&mut dice) % 60;
         let limit = machine.position().retired + slice;
@@ -214,7 +215,7 @@ pub fn record_in(machine: &mut Machine, world: World) -> Recorded {
             0 => Until::Exactly(Position::at(limit)),
             _ => Until::About(limit),
         };
-        match recorder.run(machine, until) {
+        match machine.run(until, &mut Placing { recorder: &mut recorder, answers: &mut answers }) {
             Stop::Off(power) => break power,
             Stop::Halted => sleep(machine, &mut recorder),
             Stop::Limit | Stop::Door => {}
@@ -240,9 +241,45 @@ pub fn record_in(machine: &mut Machine, world: World) -> Recorded {
     segments.extend(drain(&mut recorder));
     let totals = recorder.totals(machine);
     assert_eq!(totals.entries, segments.last().unwrap().last());
+    place(&mut segments, &answers);
     let outputs = recorder.live.outputs;
     assert_eq!(totals.outputs, outputs.len() as u64);
     Recorded { segments, outputs, digest: replay::machine_digest(machine), at: machine.position(), power }
+}
+
+/// A recorder that tells where clocks were asked for, which its log does not hold.
+struct Placing<'a> {
+    recorder: &'a mut Recorder<World>,
+    /// Where, by the number of the entry.
+    answers: &'a mut BTreeMap<u64, Position>,
+}
+
+impl Door for Placing<'_> {
+    fn query(&mut self, at: Position, query: Query) -> Option<u64> {
+        self.answers.insert(self.recorder.next_entry(), at);
+        self.recorder.query(at, query)
+    }
+
+    fn output(&mut self, at: Position, number: u64, output: Output) -> ControlFlow<()> {
+        self.recorder.output(at, number, output)
+    }
+
+    fn interrupt(&mut self, at: Position, vector: u8) -> ControlFlow<()> {
+        self.recorder.interrupt(at, vector)
+    }
+}
+
+/// Gives every answer its place, so that a test can cut the log anywhere.
+fn place(segments: &mut [EntriesSegment], answers: &BTreeMap<u64, Position>) {
+    for segment in segments {
+        let (first, last) = (segment.first, segment.last());
+        for (&number, &at) in answers.range(first..=last) {
+            let known = &mut segment.entries[usize::try_from(number - first).unwrap()].at;
+            let exact = number == last;
+            assert!(if exact { *known == at } else { *known <= at }, "answer {number} at {at}, in the log at {known}");
+            *known = at;
+        }
+    }
 }
 
 /// A halted machine wakes at its next deadline.
