@@ -20,7 +20,7 @@ use crate::message::Message;
 pub const MAGIC: [u8; 4] = *b"FTPR";
 
 /// Both sides must speak the same.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The longest body.
 pub const BODY_BYTES_MAX: usize = codec::ENCODED_BYTES_MAX;
@@ -202,7 +202,7 @@ mod tests {
 
     #[rustfmt::skip]
     const ACK_FRAME: &[u8] = &[
-        b'F', b'T', b'P', b'R', 1, 0, 0, 0, // magic, version, zero
+        b'F', b'T', b'P', b'R', 2, 0, 0, 0, // magic, version, zero
         6, 0, 0, 0, 0xf2, 0xd8, 0x34, 0x3d, // length, CRC-32
         7, 251, 0x2c, 0x01, 2, 1, // variant, received, replayed, retired
     ];

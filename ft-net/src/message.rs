@@ -42,7 +42,7 @@ pub enum Message {
         released: u64,
         /// The primary's guest clock, ns.
         clock_ns: u64,
-        /// The encoded segment.
+        /// The encoded entries.
         bytes: Vec<u8>,
     },
     /// Backup to primary: what it holds and how far it has replayed. Also its heartbeat.

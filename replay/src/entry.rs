@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// What a log knows of the time: guest time moves in steps of so many nanoseconds. Less than the host's clocks can tell, or what
 /// the interpreter needs to read them; and most answers take two bytes, not three.
-pub const CLOCK_STEP_NS: u64 = 32;
+pub const CLOCK_STEP_NS: u64 = 64;
 
 /// The first step of the clock that is not before `ns`.
 #[must_use]

@@ -26,7 +26,7 @@ pub mod snapshot;
 pub use digest::machine_digest;
 pub use diverge::{Divergence, Happened};
 pub use entry::{CLOCK_STEP_NS, Entry, Event, OutputCheck, clock_step_up};
-pub use log::{EncodedSegment, LogError, Segment, SegmentEncoder, SegmentError, decode_segment};
+pub use log::{EncodedSegment, LogError, Segment, SegmentEncoder, SegmentError, decode_bare, decode_segment};
 pub use recorder::{Live, Recorder};
 pub use replayer::{Emitted, GapError, ReplayStop, Replayer, Unfinished};
 pub use snapshot::{Assembler, Snapshot, SnapshotError};

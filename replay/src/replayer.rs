@@ -106,7 +106,7 @@ impl Replayer {
         }
     }
 
-    /// Takes the entries that follow those before. The last has an exact position, as in every segment: the machine will run up to
+    /// Takes the entries that follow those before. The last has an exact position, as in every segment: the machine runs up to
     /// there.
     ///
     /// # Errors

@@ -234,7 +234,11 @@ fn an_answer_that_nobody_asks_for_and_a_question_without_answer_are_caught() {
             let mut fewer = entries.clone();
             fewer.remove(i);
             let report = replayed(fewer);
-            assert!(report.entry > i as u64 || matches!(report.happened, Happened::Query(_)), "without entry {}: {report}", i + 1);
+            assert!(
+                report.entry > i as u64 || matches!(report.happened, Happened::Query(_)),
+                "without entry {}: {report}",
+                i + 1
+            );
             questions += 1;
         }
     }

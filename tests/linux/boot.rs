@@ -1,6 +1,6 @@
 //! Booting, and what a kernel finds.
 
-use crate::harness::{Boot, OFF, linux, recorded_and_replayed, said};
+use crate::harness::{Boot, OFF, ftemu, linux, recorded_and_replayed, said};
 
 #[test]
 fn boots_to_a_shell_that_works() {
@@ -38,6 +38,23 @@ poweroff -f"#;
     for text in ["ACPI Error", "ACPI BIOS", "WARNING:", "Fast TSC calibration", "refined TSC"] {
         assert!(!console.contains(text), "{text:?} in:\n{console}");
     }
+}
+
+/// The clock of the host is the clock of a kernel that reads it thousands of times a second, and each read is an entry.
+#[test]
+fn an_rdtsc_costs_less_than_two_bytes() {
+    let Some(linux) = linux() else { return };
+    let room = tempfile::tempdir().unwrap();
+    let script = "seq 1 20000 | sort -n | sha256sum; reboot -f";
+    Boot { run: &["--clock", "host"], ..Boot::new(script) }.go_in(&room, &linux);
+    let stat = String::from_utf8(ftemu(&room, &["log", "stat", "log"]).stdout).unwrap();
+    let row = stat.lines().find_map(|line| line.strip_prefix("clock answer ")).unwrap();
+    let [entries, packed, file, _channel] =
+        row.split_whitespace().map(|number| number.parse::<f64>().unwrap()).collect::<Vec<_>>()[..]
+    else {
+        panic!("{row:?}")
+    };
+    assert!(entries > 10_000.0 && packed <= 2.0 && file <= 2.0, "{stat}");
 }
 
 /// Where the kernel runs. By PVH, where it was linked; by its own protocol, where its decompressor has put it at random.

@@ -133,8 +133,8 @@ pub trait Follower: Sized {
     /// Takes in the next entries of the log.
     ///
     /// # Errors
-    /// If `bytes` are not an encoded segment that begins where the last one ended.
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), EngineError>;
+    /// If they are not encoded entries that begin where the last ones ended.
+    fn feed(&mut self, segment: &Segment) -> Result<(), EngineError>;
 
     /// Replays at most about `budget` instructions, never beyond the log.
     ///

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::clock::Answers;
-use super::engine::{EngineError, Follower, Leader, Pace};
+use super::engine::{EngineError, Follower, Leader, Pace, Segment};
 use super::serving::Serving;
 use super::{Host, Next};
 use crate::event::Event;
@@ -76,7 +76,7 @@ impl<L: Leader> Following<L> {
                 self.ready = true;
                 self.events.push_back(Event::Transfer { pages: self.pages, bytes: self.bytes });
             }
-            (Feed::Log { bytes, .. }, Some(follower)) => follower.feed(&bytes)?,
+            (Feed::Log { first, last, bytes }, Some(follower)) => follower.feed(&Segment { first, last, bytes })?,
             (_, None) => {
                 return Err(EngineError("the primary sent a state without its beginning".to_owned()));
             }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use emu::{ClockMode, DirtySet, Input, Machine, MachineConfig, MachineState, Output, Position, Stop, Until};
 use replay::snapshot::{pages_segment, state_segment};
-use replay::{Live, Recorder, ReplayStop, Replayer, codec, decode_segment};
+use replay::{Live, Recorder, ReplayStop, Replayer, codec, decode_bare, decode_segment};
 
 use super::Host;
 use super::engine::{Answers, EngineError, Follower, Leader, Pace, Produced, Segment};
@@ -132,7 +132,7 @@ impl Leader for Recorded {
             self.recorder.flush();
             self.recorder.poll_segment()
         })?;
-        let encoded = plain.encode();
+        let encoded = plain.encode_bare();
         Some(Segment { first: encoded.first, last: encoded.last, bytes: encoded.bytes })
     }
 
@@ -259,11 +259,9 @@ impl Follower for Replayed {
         Ok(())
     }
 
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
-        match whole_segment(bytes)? {
-            replay::Segment::Entries(entries) => self.replayer.push(entries).map_err(error),
-            _ => Err(EngineError("the primary sent something else in the place of log entries".to_owned())),
-        }
+    fn feed(&mut self, segment: &Segment) -> Result<(), EngineError> {
+        let entries = decode_bare(segment.first, segment.last, &segment.bytes).map_err(error)?;
+        self.replayer.push(entries).map_err(error)
     }
 
     fn run(&mut self, budget: u64) -> Result<Pace, EngineError> {

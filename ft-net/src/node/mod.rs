@@ -3,6 +3,7 @@
 //! The caller hands in what happens (`handle_*`), lets the machine run (`run_slice`), and carries out what comes out
 //! (`poll_*`, until empty, after each of these calls).
 
+pub mod batch;
 mod clock;
 pub mod disks;
 pub mod engine;

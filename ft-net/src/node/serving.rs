@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use emu::{Control, Input};
+use emu::{Control, Input, Output};
 
 use super::Next;
+use super::batch::{self, Batch};
 use super::clock::Answers;
 use super::engine::{Leader, Pace};
 use super::transfer::Transfer;
@@ -13,9 +14,6 @@ use crate::event::Event;
 use crate::proto::inputs::ClientInput;
 use crate::proto::primary::Primary;
 use crate::time::Time;
-
-/// A guest that logs nothing is marked this often.
-const MARK_EVERY: Duration = Duration::from_millis(10);
 
 /// Frames that wait for the machine here; more wait outside.
 const FRAMES_MAX: usize = 64;
@@ -36,14 +34,16 @@ pub(crate) struct Serving<L> {
     frames: VecDeque<Vec<u8>>,
     /// When the console's line has carried what was typed last.
     line_free: Time,
-    /// When and where the log had its last entry.
-    marked: (Time, u64),
+    /// What was logged and not yet sent.
+    batch: Batch,
+    /// Where the machine was when the last batch was sent, instructions.
+    sent_at: u64,
 }
 
 impl<L: Leader> Serving<L> {
     /// `answers` are those that `leader` was made with.
     pub(crate) fn new(primary: Primary, leader: L, answers: Answers) -> Self {
-        let marked = (answers.host.now(), leader.position().retired);
+        let (batch, sent_at) = (Batch::new(answers.host.now()), leader.position().retired);
         Self {
             primary,
             events: VecDeque::new(),
@@ -53,7 +53,8 @@ impl<L: Leader> Serving<L> {
             power_off: false,
             frames: VecDeque::new(),
             line_free: Time::ZERO,
-            marked,
+            batch,
+            sent_at,
         }
     }
 
@@ -70,6 +71,13 @@ impl<L: Leader> Serving<L> {
         }
         let after = self.answers.host.now();
         self.collect(after);
+        // A guest that sleeps logs no more for a while, and a state transfer is about entries that have been sent.
+        if pace == Pace::Idle || self.transfer.is_some() || self.primary.joining().is_some() {
+            self.batch.wanted(after);
+        }
+        if self.batch.is_due(after) {
+            self.send(after);
+        }
         let more = self.transfer();
         match pace {
             Pace::Idle if more => Next::Again { rest: Duration::ZERO },
@@ -112,6 +120,7 @@ impl<L: Leader> Serving<L> {
             self.leader.deliver(Input::Console { client, seq, bytes });
             let entry = self.leader.last_entry();
             self.primary.input_logged(client, seq, Some(entry));
+            self.batch.wanted(now);
         } else if seq <= had {
             self.primary.input_logged(client, seq, None);
         } // A gap: the client will send what is missing first.
@@ -124,13 +133,23 @@ impl<L: Leader> Serving<L> {
             self.events.push_back(Event::Unimplemented { name, retired });
         }
         while let Some(produced) = self.leader.poll_output() {
+            let console = matches!(produced.output, Output::Console { .. });
+            self.batch.wanted(if console { now + batch::CONSOLE } else { now });
             self.primary.output(produced.number, produced.entry, produced.output);
         }
-        if now.since(self.marked.0) >= MARK_EVERY && retired != self.marked.1 {
+    }
+
+    /// Hands what was logged to the protocol; at least where the machine is, if that is elsewhere than before.
+    fn send(&mut self, now: Time) {
+        let retired = self.leader.position().retired;
+        let mut next = self.leader.take_segment();
+        if next.is_none() && retired != self.sent_at {
             self.leader.mark();
+            next = self.leader.take_segment();
         }
-        while let Some(segment) = self.leader.take_segment() {
-            self.marked = (now, retired);
+        self.sent_at = retired;
+        while let Some(segment) = next {
+            next = self.leader.take_segment();
             self.primary.log(now, segment.first, segment.last, segment.bytes, retired);
         }
     }
@@ -179,6 +198,7 @@ impl<L: Leader> Serving<L> {
 
     pub(crate) fn detach(&mut self, now: Time) {
         self.collect(now);
+        self.send(now);
         self.primary.detach(now);
     }
 

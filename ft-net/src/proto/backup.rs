@@ -39,9 +39,11 @@ pub enum Feed {
     },
     /// Log entries.
     Log {
-        /// The last entry in `bytes`.
+        /// The first entry in `bytes`.
+        first: u64,
+        /// The last.
         last: u64,
-        /// The encoded segment.
+        /// The encoded entries.
         bytes: Vec<u8>,
     },
 }
@@ -255,7 +257,7 @@ impl Backup {
                 if first != due || last < first {
                     return Err(PeerError::Sequence { what: "log entry", due, came: first });
                 }
-                self.feed(Feed::Log { last, bytes })?;
+                self.feed(Feed::Log { first, last, bytes })?;
                 self.at.received = last;
                 self.clock_ns = clock_ns;
                 self.known_released(released);

@@ -367,8 +367,8 @@ impl Follower for ToyFollower {
         Ok(())
     }
 
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
-        self.log.extend(decode(bytes));
+    fn feed(&mut self, segment: &Segment) -> Result<(), EngineError> {
+        self.log.extend(decode(&segment.bytes));
         Ok(())
     }
 

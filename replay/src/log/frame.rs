@@ -64,9 +64,7 @@ impl Frame {
     /// Header and payload, the latter deflated if that is shorter.
     pub(super) fn encode(&self) -> Vec<u8> {
         assert!(self.payload.len() <= PAYLOAD_BYTES_MAX, "a payload of {} bytes", self.payload.len());
-        let deflated = (self.payload.len() >= DEFLATE_BYTES_MIN)
-            .then(|| compress_to_vec(&self.payload, DEFLATE_LEVEL))
-            .filter(|deflated| deflated.len() < self.payload.len());
+        let deflated = deflate(&self.payload);
         let stored = deflated.as_ref().unwrap_or(&self.payload);
         let mut out = Vec::with_capacity(FRAME_HEADER_BYTES + stored.len());
         out.extend([self.kind as u8, if deflated.is_some() { FLAG_DEFLATE } else { 0 }, 0, 0]);
@@ -91,16 +89,26 @@ impl Frame {
         if crc32fast::hash(stored) != header.payload_crc {
             return Err(corrupt("the checksum of the payload does not match"));
         }
-        let payload = if header.deflated {
-            decompress_to_vec_with_limit(stored, header.plain_len)
-                .map_err(|_| corrupt("the payload cannot be inflated"))?
-        } else {
-            stored.to_vec()
+        let payload = match header.deflated {
+            true => inflate(stored, header.plain_len).map_err(corrupt)?,
+            false => stored.to_vec(),
         };
-        if payload.len() != header.plain_len {
-            return Err(corrupt("the payload is not as long as its header says"));
-        }
         Ok((Self { kind: header.kind, count: header.count, first: header.first, at: header.at, payload }, len))
+    }
+}
+
+/// `payload` deflated, if that is shorter.
+pub(super) fn deflate(payload: &[u8]) -> Option<Vec<u8>> {
+    let deflated = (payload.len() >= DEFLATE_BYTES_MIN).then(|| compress_to_vec(payload, DEFLATE_LEVEL))?;
+    (deflated.len() < payload.len()).then_some(deflated)
+}
+
+/// The other way round, to exactly `len` bytes.
+pub(super) fn inflate(deflated: &[u8], len: usize) -> Result<Vec<u8>, &'static str> {
+    let payload = decompress_to_vec_with_limit(deflated, len).map_err(|_| "the payload cannot be inflated")?;
+    match payload.len() == len {
+        true => Ok(payload),
+        false => Err("the payload is not as long as its header says"),
     }
 }
 

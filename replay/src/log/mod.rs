@@ -19,6 +19,6 @@ pub use pages::{PAGE_BYTES, PAGES_IN_SEGMENT_MAX, PageImage};
 pub use reader::{LogItem, LogReader, LogSummary, check};
 pub use segment::{
     EncodedSegment, EntriesSegment, PlainSegment, SEGMENT_PAYLOAD_BYTES, Segment, SegmentEncoder, StateSegment, Totals,
-    decode_segment, encode_pages,
+    decode_bare, decode_segment, encode_pages,
 };
 pub use writer::LogWriter;

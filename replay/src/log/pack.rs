@@ -378,10 +378,10 @@ mod tests {
     fn every_kind_has_these_bytes() {
         let output = |check| Event::Output { number: 2, check };
         for (event, bytes) in [
-            (Event::Clock(300 * 32), &[0xd8, 4, 10][..]),
+            (Event::Clock(300 * CLOCK_STEP_NS), &[0xd8, 4, 10][..]),
             (output(OutputCheck::Console(b'A')), &[0x53, 2, b'A']),
             (Event::Interrupt { vector: 0x20 }, &[0x55, 0x20]),
-            (Event::Input(Input::Clock { ns: 5 * 32 }), &[0x57, 5]),
+            (Event::Input(Input::Clock { ns: 5 * CLOCK_STEP_NS }), &[0x57, 5]),
             (Event::Random(0x0102_0304_0506_0708), &[0x59, 8, 7, 6, 5, 4, 3, 2, 1]),
             (Event::Watermark, &[0x5b]),
             (
@@ -420,13 +420,13 @@ mod tests {
     #[test]
     fn differences_are_from_the_entry_before() {
         let bytes = packed(&[
-            entry(5, Event::Clock(100 * 32)),
-            entry(6, Event::Clock(140 * 32)),
-            entry(6, Event::Input(Input::Clock { ns: 150 * 32 })),
+            entry(5, Event::Clock(100 * CLOCK_STEP_NS)),
+            entry(6, Event::Clock(140 * CLOCK_STEP_NS)),
+            entry(6, Event::Input(Input::Clock { ns: 150 * CLOCK_STEP_NS })),
             entry(7, Event::Output { number: 70, check: OutputCheck::Console(b'a') }),
             entry(9, Event::Output { number: 71, check: OutputCheck::Console(b'b') }),
-            entry(9, Event::Clock(151 * 32)),
-            entry(10, Event::Clock(151 * 32)),
+            entry(9, Event::Clock(151 * CLOCK_STEP_NS)),
+            entry(10, Event::Clock(151 * CLOCK_STEP_NS)),
         ]);
         let inputs_and_outputs = [0x67, 10, 0x13, 70, b'a', 0x23, 1, b'b'];
         assert_eq!(bytes, [&[0xc8, 1, 80], &inputs_and_outputs[..], &[2, 0, 2]].concat());
@@ -435,38 +435,44 @@ mod tests {
     #[test]
     fn the_last_entry_has_a_position() {
         let at = Position { retired: BASE.retired + 5, steps: 300 };
-        assert_eq!(packed(&[Entry { at: BASE, event: Event::Watermark }, Entry { at, event: Event::Clock(0) }])[1..], [
-            0, 11, 0xac, 2
-        ]);
+        assert_eq!(
+            packed(&[Entry { at: BASE, event: Event::Watermark }, Entry { at, event: Event::Clock(0) }])[1..],
+            [0, 11, 0xac, 2]
+        );
     }
 
     #[test]
     fn a_clock_input_that_goes_back_is_kept_as_it_is() {
         let last = u64::MAX - (CLOCK_STEP_NS - 1);
         let input = |ns| entry(0, Event::Input(Input::Clock { ns }));
-        packed(&[entry(0, Event::Clock(last)), input(96), input(64), entry(0, Event::Clock(last))]);
+        packed(&[
+            entry(0, Event::Clock(last)),
+            input(3 * CLOCK_STEP_NS),
+            input(2 * CLOCK_STEP_NS),
+            entry(0, Event::Clock(last)),
+        ]);
     }
 
     #[test]
     fn an_rdtsc_entry_takes_two_bytes() {
         // As long as there is less than a quarter of a millisecond between two of them.
-        let entries: Vec<_> = (1..=100).map(|i| entry(i * 100_000, Event::Clock(i * 8191 * 32))).collect();
+        let entries: Vec<_> = (1..=100).map(|i| entry(i * 100_000, Event::Clock(i * 8191 * CLOCK_STEP_NS))).collect();
         assert!(packed(&entries).len() <= 2 * 100 + 4);
     }
 
     #[test]
     fn what_is_not_an_entry_is_an_error() {
         for bad in [
-            &[0x51][..],          // no kind
-            &[0x5d],              // reserved short kind
+            &[0x51][..],                                                                                     // no kind
+            &[0x5d],                                                    // reserved short kind
             &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], // 2^63 - 1 steps of the clock
-            &[0x5f, 6],           // reserved kind
-            &[0x5f, 5],           // a watermark that could be short
-            &[0x5f, 0x85, 0],     // no steps, and says so
-            &[0x5f, 26],          // unknown kind
-            &[0x5f, 17, 3],       // unknown control operation
-            &[0x5f, 18, 1, 4, 0], // unknown power state
-            &[0x5f, 18, 1, 1, 1], // a triple fault with an exit code
+            &[0x5f, 6],                                                 // reserved kind
+            &[0x5f, 5],                                                 // a watermark that could be short
+            &[0x5f, 0x85, 0],                                           // no steps, and says so
+            &[0x5f, 26],                                                // unknown kind
+            &[0x5f, 17, 3],                                             // unknown control operation
+            &[0x5f, 18, 1, 4, 0],                                       // unknown power state
+            &[0x5f, 18, 1, 1, 1],                                       // a triple fault with an exit code
             &[0x5f, 16, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], // length 2^64 - 1
         ] {
             assert!(Previous::at(BASE).unpack(&mut Cursor::new(bad)).is_err(), "{bad:x?}");

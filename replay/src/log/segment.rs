@@ -4,8 +4,8 @@ use emu::{Position, Power};
 use serde::{Deserialize, Serialize};
 
 use super::SegmentError;
-use super::bytes::Cursor;
-use super::frame::{Frame, Kind};
+use super::bytes::{Cursor, put_varint};
+use super::frame::{Frame, Kind, PAYLOAD_BYTES_MAX, deflate, inflate};
 use super::pack::Previous;
 use super::pages::{PAGE_BYTES, PageImage, pack_page, unpack_page};
 use crate::codec;
@@ -77,7 +77,7 @@ pub fn decode_segment(bytes: &[u8]) -> Result<(Segment, usize), SegmentError> {
     let payload = Cursor::new(&frame.payload);
     let segment = match frame.kind {
         Kind::Pages => unpack_pages(&frame, payload),
-        Kind::Entries => unpack_entries(&frame, payload),
+        Kind::Entries => unpack_entries(frame.first, frame.count, frame.at, payload).map(Segment::Entries),
         Kind::State if frame.count == 1 => {
             Ok(Segment::State(StateSegment { at: frame.at, next_entry: frame.first, encoded: frame.payload }))
         }
@@ -90,19 +90,24 @@ pub fn decode_segment(bytes: &[u8]) -> Result<(Segment, usize), SegmentError> {
     Ok((segment.map_err(|error| error.in_payload())?, len))
 }
 
-fn unpack_entries(frame: &Frame, mut payload: Cursor<'_>) -> Result<Segment, SegmentError> {
-    if frame.count == 0 || frame.count as usize > payload.left() {
+fn unpack_entries(
+    first: u64,
+    count: u32,
+    at: Position,
+    mut payload: Cursor<'_>,
+) -> Result<EntriesSegment, SegmentError> {
+    if count == 0 || count as usize > payload.left() {
         return Err(payload.corrupt("an impossible count of entries"));
     }
-    let mut previous = Previous::at(frame.at);
-    let mut entries = (0..frame.count).map(|_| previous.unpack(&mut payload)).collect::<Result<Vec<_>, _>>()?;
+    let mut previous = Previous::at(at);
+    let mut entries = (0..count).map(|_| previous.unpack(&mut payload)).collect::<Result<Vec<_>, _>>()?;
     if let Some(last) = entries.last_mut() {
         previous.unpack_end(last, &mut payload)?;
     }
-    if payload.left() != 0 || entries[0].at != frame.at {
+    if payload.left() != 0 || entries[0].at != at {
         return Err(payload.corrupt("entries that are not as the header says"));
     }
-    Ok(Segment::Entries(EntriesSegment { first: frame.first, entries }))
+    Ok(EntriesSegment { first, entries })
 }
 
 fn unpack_pages(frame: &Frame, mut payload: Cursor<'_>) -> Result<Segment, SegmentError> {
@@ -114,6 +119,36 @@ fn unpack_pages(frame: &Frame, mut payload: Cursor<'_>) -> Result<Segment, Segme
         0 => Ok(Segment::Pages(pages)),
         _ => Err(payload.corrupt("bytes left over after the pages")),
     }
+}
+
+/// In a bare segment: the payload is deflated, and its length stands before it.
+const BARE_DEFLATED: u8 = 1;
+/// In a bare segment: the position has steps.
+const BARE_STEPS: u8 = 2;
+
+/// Takes the entries `first..=last` out of what [`PlainSegment::encode_bare`] made of them.
+///
+/// # Errors
+/// [`SegmentError::Corrupt`] if it did not.
+pub fn decode_bare(first: u64, last: u64, bytes: &[u8]) -> Result<EntriesSegment, SegmentError> {
+    let mut fields = Cursor::new(bytes);
+    let count = last.checked_sub(first).and_then(|more| u32::try_from(more).ok()?.checked_add(1));
+    let count = count.filter(|_| first > 0).ok_or(fields.corrupt("an impossible count of entries"))?;
+    let flags = fields.u8()?;
+    let retired = fields.varint()?;
+    let steps = if flags & BARE_STEPS == 0 { 0 } else { fields.varint()? };
+    if flags & !(BARE_DEFLATED | BARE_STEPS) != 0 || (flags & BARE_STEPS != 0) != (steps != 0) {
+        return Err(fields.corrupt("flags that are none"));
+    }
+    let at = Position { retired, steps };
+    if flags & BARE_DEFLATED == 0 {
+        return unpack_entries(first, count, at, fields);
+    }
+    let plain_len = usize::try_from(fields.varint()?).ok().filter(|&len| len <= PAYLOAD_BYTES_MAX);
+    let plain_len = plain_len.ok_or(fields.corrupt("the lengths are impossible"))?;
+    let rest = fields.take(fields.left())?;
+    let payload = inflate(rest, plain_len).map_err(|what| fields.corrupt(what))?;
+    unpack_entries(first, count, at, Cursor::new(&payload))
 }
 
 /// Encodes pages of a snapshot; at most [`PAGES_IN_SEGMENT_MAX`](super::PAGES_IN_SEGMENT_MAX).
@@ -179,7 +214,7 @@ pub struct EncodedSegment {
     pub first: u64,
     /// Number of the last entry.
     pub last: u64,
-    /// For [`decode_segment`].
+    /// For [`decode_segment`] or [`decode_bare`].
     pub bytes: Vec<u8>,
 }
 
@@ -256,6 +291,26 @@ impl PlainSegment {
         let frame = Frame { kind: Kind::Entries, count: self.count, first, at: self.at, payload: self.payload };
         EncodedSegment { first, last, bytes: frame.encode() }
     }
+
+    /// Compresses, for a channel that numbers and checks what it carries: without the frame, which is as long as many a
+    /// message.
+    #[must_use]
+    pub fn encode_bare(self) -> EncodedSegment {
+        let (first, last) = (self.first, self.last());
+        let deflated = deflate(&self.payload);
+        let mut bytes = Vec::new();
+        let steps = if self.at.steps == 0 { 0 } else { BARE_STEPS };
+        bytes.push(steps | if deflated.is_some() { BARE_DEFLATED } else { 0 });
+        put_varint(&mut bytes, self.at.retired);
+        if self.at.steps != 0 {
+            put_varint(&mut bytes, self.at.steps);
+        }
+        if deflated.is_some() {
+            put_varint(&mut bytes, self.payload.len() as u64);
+        }
+        bytes.extend(deflated.as_ref().unwrap_or(&self.payload));
+        EncodedSegment { first, last, bytes }
+    }
 }
 
 #[cfg(test)]
@@ -283,6 +338,37 @@ mod tests {
         let Segment::Entries(segment) = segment else { panic!("{segment:?}") };
         assert_eq!((segment.first, segment.last()), (7, 7));
         assert_eq!(segment.entries, [Entry { at: Position::at(130), event: Event::Clock(1 << 50) }]);
+    }
+
+    #[test]
+    fn bare_segments_have_these_bytes_and_come_back() {
+        let mut encoder = SegmentEncoder::new(5);
+        let at = Position { retired: 300, steps: 2 };
+        encoder.push(&Entry { at, event: Event::Clock(CLOCK_STEP_NS) });
+        let short = encoder.take().unwrap().encode_bare();
+        assert_eq!((short.first, short.last, &short.bytes[..]), (5, 5, &[2, 0xac, 2, 2, 2, 1, 2][..]));
+        let back = decode_bare(5, 5, &short.bytes).unwrap();
+        assert_eq!(back.entries, [Entry { at, event: Event::Clock(CLOCK_STEP_NS) }]);
+        for retired in 400..600 {
+            encoder.push(&watermark(retired));
+        }
+        let long = encoder.take().unwrap().encode_bare();
+        assert_eq!((long.first, long.last, &long.bytes[..5]), (6, 205, &[1, 0x90, 3, 200, 1][..]));
+        assert_eq!(decode_bare(6, 205, &long.bytes).unwrap().entries.len(), 200);
+        for (first, last, bytes) in [
+            (0, 0, &short.bytes[..]),
+            (5, 4, &short.bytes),
+            (5, 6, &short.bytes),
+            (1, u64::MAX, &short.bytes),
+            (6, 204, &long.bytes),
+            (6, 205, &long.bytes[..long.bytes.len() - 1]),
+            (5, 5, &[0, 1, 0, 2, 0]), // a byte too many
+            (5, 5, &[2, 1, 0, 0, 0]), // no steps, and says so
+            (5, 5, &[4, 1, 0, 0]),    // an unknown flag
+            (5, 5, &[]),
+        ] {
+            assert!(decode_bare(first, last, bytes).is_err(), "{first}..={last}: {bytes:x?}");
+        }
     }
 
     #[test]
