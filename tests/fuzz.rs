@@ -206,7 +206,7 @@ fn logs() -> Vec<(String, Vec<u8>)> {
 
 fn log_with_entries(machine: &Machine) -> Vec<u8> {
     use replay::log::{LogHeader, LogWriter, Totals};
-    use replay::{Entry, Event, SegmentEncoder};
+    use replay::{CLOCK_STEP_NS, Entry, Event, SegmentEncoder};
     let header = LogHeader::new("nothing", vec![], codec::encode(machine.config()));
     let mut writer = LogWriter::create(Vec::new(), &header).unwrap();
     for segment in replay::snapshot::segments(machine, 1) {
@@ -215,14 +215,15 @@ fn log_with_entries(machine: &Machine) -> Vec<u8> {
     let at = |retired| Position { retired, steps: 0 };
     let mut encoder = SegmentEncoder::new(1);
     for (retired, event) in [
-        (3, Event::Input(Input::Clock { ns: 1000 })),
+        (3, Event::Input(Input::Clock { ns: 16 * CLOCK_STEP_NS })),
+        (4, Event::Clock(20 * CLOCK_STEP_NS)),
         (5, Event::Input(Input::Console { client: 1, seq: 1, bytes: b"hello".to_vec() })),
         (9, Event::Input(Input::Control(Control::PowerOff))),
     ] {
         encoder.push(&Entry { at: at(retired), event });
     }
     writer.write_segment(&encoder.take().unwrap().encode().bytes).unwrap();
-    writer.finish(&Totals { entries: 3, outputs: 0, at: at(9), power: None }).unwrap()
+    writer.finish(&Totals { entries: 4, outputs: 0, at: at(9), power: None }).unwrap()
 }
 
 /// Each message in the script of the target: a connection is made, and it comes.
