@@ -26,6 +26,12 @@ pub const VIRTIO: [&str; 5] = [
     "drivers/virtio/virtio_pci",
 ];
 
+/// What the network card needs, likewise.
+pub const NETWORK: [&str; 8] = {
+    let [ring, virtio, modern, legacy, pci] = VIRTIO;
+    [ring, virtio, modern, legacy, pci, "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net"]
+};
+
 /// Where `vmlinuz`, `busybox` and `modules` are, if they are to be had.
 pub fn linux() -> Option<PathBuf> {
     prepared::by("linux", &[]).map(PathBuf::from)

@@ -21,3 +21,5 @@ mod pair;
 mod prepared;
 #[path = "../recording/mod.rs"]
 mod recording;
+#[cfg(unix)]
+mod service;

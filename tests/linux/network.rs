@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Boot, VIRTIO, said};
+use crate::harness::{Boot, NETWORK, said};
 
 /// Serves `body` to the first who asks. Returns the port.
 fn serve(body: Vec<u8>) -> u16 {
@@ -64,10 +64,9 @@ nc 10.0.2.2 {told} < /got
 nc -l -p 80 < /got
 reboot -f"#
     );
-    let modules = [&VIRTIO[..], &["net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net"]].concat();
     let net = format!("user,hostfwd=tcp:{door}-:80");
     let run = ["--clock", "derived", "--net", &net];
-    let Some(console) = (Boot { modules: &modules, run: &run, ..Boot::new(&script) }).go() else { return };
+    let Some(console) = (Boot { modules: &NETWORK, run: &run, ..Boot::new(&script) }).go() else { return };
     for line in ["lease 10.0.2.15/24 10.0.2.2 10.0.2.3", "1 packets received", "3000000 /got"] {
         said(&console, line);
     }

@@ -62,7 +62,12 @@ impl Site {
 
     /// Starts a backup, and waits until it could take over.
     pub fn backup(&self) -> Replica {
-        let mut backup = self.waiting_backup();
+        self.backup_with(&[])
+    }
+
+    /// The same with more options.
+    pub fn backup_with(&self, options: &[&str]) -> Replica {
+        let mut backup = self.waiting_backup_with(options);
         backup.hear("following from");
         backup
     }
