@@ -214,7 +214,7 @@ impl Solo {
             let flushed = self.write_disks()?;
             match stop {
                 Stop::Off(power) => return Ok(self.ended(power)),
-                Stop::Halted if !flushed => self.sleep(),
+                Stop::Halted if !flushed && !self.frame_waits() => self.sleep(),
                 Stop::Halted | Stop::Limit | Stop::Door | Stop::Starved => {}
             }
         }
@@ -241,6 +241,12 @@ impl Solo {
         {
             self.recorder.deliver(&mut self.machine, Input::Frame { bytes });
         }
+    }
+
+    /// Whether the next look gives the guest a frame. More arrive at a time than its card holds, and those that are here already
+    /// wake nobody.
+    fn frame_waits(&self) -> bool {
+        self.outside.has_frame() && self.machine.frame_room()
     }
 
     fn type_in(&mut self, typed: Typed) {

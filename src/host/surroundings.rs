@@ -74,6 +74,11 @@ impl Surroundings {
         Some(frame)
     }
 
+    /// Whether a frame for the guest waits here.
+    pub(crate) fn has_frame(&self) -> bool {
+        !self.frames.is_empty()
+    }
+
     /// A frame of the guest.
     pub(crate) fn send_frame(&self, frame: Vec<u8>) {
         if let Some(net) = &self.net {

@@ -179,7 +179,9 @@ impl<L: Leader> Serving<L> {
         let clock = self.leader.clock_due_ns().map(|ns| self.answers.clock.when(ns));
         let typed = self.primary.has_input() && self.leader.console_room();
         let typed = if self.primary.has_control() { Some(Time::ZERO) } else { typed.then_some(self.line_free) };
-        let machine = [clock, typed].into_iter().flatten().min();
+        // More come at a time than its card holds, and those that are here already wake nobody.
+        let frame = (!self.frames.is_empty() && self.leader.frame_room()).then_some(Time::ZERO);
+        let machine = [clock, typed, frame].into_iter().flatten().min();
         let machine = machine.filter(|_| self.primary.may_run());
         [self.primary.poll_timeout(), machine].into_iter().flatten().min()
     }
