@@ -12,6 +12,7 @@ mod cli;
 mod commands;
 mod exit;
 mod host;
+mod outlet;
 mod snapshot;
 mod solo;
 

@@ -1,29 +1,23 @@
 //! A machine that has no replica: it runs against the host's clock, entropy, terminal and network, and may be recorded.
-//!
-//! Console bytes are shown, frames sent and images of disks written only after the log with their entries is in the
-//! operating system's hands, so that a kill at any moment leaves a log that explains everything that was seen or written.
-//! Only a crash of the host itself may cost the end of a log: it is made durable (fsync) when the run ends.
 
-use std::fs::File;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use emu::{ClockMode, ConsolePort, DiskMode, Input, Machine, Output, Position, Power, Stop, Until};
-use replay::log::LogWriter;
-use replay::snapshot::begin_log;
+use replay::log::PlainSegment;
 use replay::{Live, Recorder};
 
 use crate::exit;
 use crate::host::clock::HostClock;
 use crate::host::disks::Disk;
 use crate::host::entropy::Entropy;
-use crate::host::errors::{print, say};
+use crate::host::errors::say;
 use crate::host::keyboard::Typed;
 use crate::host::progress::Progress;
 use crate::host::surroundings::Surroundings;
 use crate::host::{signals, terminal};
+use crate::outlet::{Batch, LogFile, Outlet};
 use crate::snapshot::Plan;
 
 /// Instructions between two looks at the world: about a millisecond.
@@ -41,48 +35,12 @@ const SIZE_EVERY: Duration = Duration::from_millis(200);
 /// Typed bytes wait outside while the guest has so many to read.
 const BACKLOG_MAX: usize = 256;
 
-/// A log file that is being written.
-pub(crate) struct LogFile {
-    path: PathBuf,
-    writer: LogWriter<File>,
-}
-
-impl LogFile {
-    /// Begins a log with `machine` as it is, the images of its disks being at `disks`; its first entry will have the number
-    /// `next_entry`.
-    ///
-    /// # Errors
-    /// If the file exists or cannot be written.
-    pub(crate) fn create(
-        path: &Path,
-        program: &str,
-        disks: Vec<String>,
-        machine: &Machine,
-        next_entry: u64,
-    ) -> Result<Self> {
-        let file = crate::host::files::create_new(path)?;
-        let writer = begin_log(file, program, disks, machine, next_entry)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { path: path.to_owned(), writer })
-    }
-
-    fn write(&mut self, segment: &[u8]) -> Result<()> {
-        let offset = self.writer.offset();
-        let about = || format!("cannot write {} at offset {offset}", self.path.display());
-        self.writer.write_segment(segment).with_context(about)
-    }
-}
-
 /// The world around the machine.
 struct World {
     clock: HostClock,
     entropy: Entropy,
-    /// Console bytes not yet shown.
-    console: Vec<u8>,
-    /// What is to be written to disks or made durable there.
-    disks: Vec<Output>,
-    /// Frames not yet sent.
-    frames: Vec<Vec<u8>>,
+    /// What is to leave.
+    batch: Batch,
 }
 
 impl Live for World {
@@ -96,9 +54,9 @@ impl Live for World {
 
     fn output(&mut self, _number: u64, output: Output, _entry: u64) -> ControlFlow<()> {
         match output {
-            Output::Console { byte, .. } => self.console.push(byte),
-            Output::Disk { .. } | Output::Flush { .. } => self.disks.push(output),
-            Output::Frame { bytes } => self.frames.push(bytes),
+            Output::Console { byte, .. } => self.batch.console.push(byte),
+            Output::Disk { .. } | Output::Flush { .. } => self.batch.disks.push(output),
+            Output::Frame { bytes } => self.batch.frames.push(bytes),
             Output::Power(_) => {}
         }
         ControlFlow::Continue(())
@@ -136,11 +94,7 @@ impl Solo {
         let mut entropy = Entropy::new()?;
         let (client, clock) = (entropy.next(), HostClock::new(machine.clock_ns()));
         let clock_input_ns = clock.now_ns();
-        let recorder = Recorder::new(
-            World { clock, entropy, console: Vec::new(), disks: Vec::new(), frames: Vec::new() },
-            &machine,
-            next_entry,
-        );
+        let recorder = Recorder::new(World { clock, entropy, batch: Batch::default() }, &machine, next_entry);
         let (logged, digested) = (Instant::now(), Instant::now());
         Ok(Self {
             machine,
@@ -181,12 +135,13 @@ impl Solo {
     /// If the log or the terminal cannot be written. The log is good up to there.
     pub(crate) fn run(mut self) -> Result<u8> {
         self.outside.listen();
-        let code = self.run_to_end();
-        self.finish()?;
+        let mut outlet = Outlet::start(self.log.take(), self.disks.clone(), &self.outside)?;
+        let code = self.run_to_end(&mut outlet);
+        self.finish(outlet)?;
         code
     }
 
-    fn run_to_end(&mut self) -> Result<u8> {
+    fn run_to_end(&mut self, outlet: &mut Outlet) -> Result<u8> {
         // A machine that was saved, or replayed up to here, may wait for an answer that its own time would have brought.
         for (disk, flush) in self.machine.pending_flushes() {
             self.recorder.deliver(&mut self.machine, Input::Flushed { disk, flush });
@@ -200,21 +155,24 @@ impl Solo {
             self.tell_time();
             let limit = self.limit();
             let stop = self.recorder.run(&mut self.machine, limit);
-            if !self.recorder.live.console.is_empty() || !matches!(stop, Stop::Limit | Stop::Halted) {
+            if !self.recorder.live.batch.console.is_empty() || !matches!(stop, Stop::Limit | Stop::Halted) {
                 self.progress = None;
             } else if let Some(progress) = &mut self.progress {
                 progress.booting(self.machine.position().retired);
             }
             self.tell_unimplemented();
-            self.bring_out()?;
+            self.bring_out(outlet)?;
             if let Some(plan) = self.snapshot.take_if(|plan| plan.is_due(&self.machine)) {
                 self.progress = None;
+                outlet.drain()?;
                 plan.take(&self.machine)?;
             }
-            let flushed = self.write_disks()?;
             match stop {
-                Stop::Off(power) => return Ok(self.ended(power)),
-                Stop::Halted if !flushed && !self.frame_waits() => self.sleep(),
+                Stop::Off(power) => {
+                    outlet.drain()?;
+                    return Ok(self.ended(power));
+                }
+                Stop::Halted if !self.frame_waits() => self.sleep(),
                 Stop::Halted | Stop::Limit | Stop::Door | Stop::Starved => {}
             }
         }
@@ -231,6 +189,9 @@ impl Solo {
 
     fn take_input(&mut self) {
         self.outside.look();
+        while let Some((disk, flush)) = self.outside.poll_flushed() {
+            self.recorder.deliver(&mut self.machine, Input::Flushed { disk, flush });
+        }
         while self.machine.console_backlog() < BACKLOG_MAX
             && let Some(typed) = self.outside.poll_typed()
         {
@@ -292,49 +253,26 @@ impl Solo {
         self.outside.wait(deadline.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
     }
 
-    /// Writes what is recorded, and then shows and sends what it explains.
-    fn bring_out(&mut self) -> Result<()> {
-        let console = std::mem::take(&mut self.recorder.live.console);
-        let frames = std::mem::take(&mut self.recorder.live.frames);
-        if self.log.is_some() && self.digested.elapsed() >= DIGEST_EVERY {
+    /// Hands over what is recorded, and what it explains.
+    fn bring_out(&mut self, outlet: &mut Outlet) -> Result<()> {
+        let mut batch = std::mem::take(&mut self.recorder.live.batch);
+        if outlet.records() && self.digested.elapsed() >= DIGEST_EVERY {
             self.digested = Instant::now();
             self.recorder.digest(&mut self.machine);
         }
-        let waits = !console.is_empty() || !frames.is_empty() || !self.recorder.live.disks.is_empty();
-        if waits || self.logged.elapsed() >= LOG_EVERY {
+        if batch.is_seen() || self.logged.elapsed() >= LOG_EVERY {
             self.logged = Instant::now();
             self.recorder.flush();
         }
-        while let Some(segment) = self.recorder.poll_segment() {
-            if let Some(log) = &mut self.log {
-                log.write(&segment.encode().bytes)?;
-            }
-        }
+        batch.segments = self.segments();
         if let Some(plan) = &mut self.snapshot {
-            plan.hear(&console);
+            plan.hear(&batch.console);
         }
-        frames.into_iter().for_each(|frame| self.outside.send_frame(frame));
-        if console.is_empty() { Ok(()) } else { print(&console) }
+        outlet.send(batch)
     }
 
-    /// Writes to the files what the guest has written to its disks, after the log that explains it, and tells it what has become
-    /// durable. `true`: it has been told something.
-    fn write_disks(&mut self) -> Result<bool> {
-        let mut flushed = false;
-        for output in std::mem::take(&mut self.recorder.live.disks) {
-            match output {
-                Output::Disk { disk, offset, bytes } => {
-                    self.disks.get(usize::from(disk)).map_or(Ok(()), |disk| disk.image.write(offset, &bytes))?;
-                }
-                Output::Flush { disk, flush } => {
-                    self.disks.get(usize::from(disk)).map_or(Ok(()), |disk| disk.image.sync())?;
-                    self.recorder.deliver(&mut self.machine, Input::Flushed { disk, flush });
-                    flushed = true;
-                }
-                _ => {}
-            }
-        }
-        Ok(flushed)
+    fn segments(&mut self) -> Vec<PlainSegment> {
+        std::iter::from_fn(|| self.recorder.poll_segment()).collect()
     }
 
     fn tell_unimplemented(&mut self) {
@@ -381,26 +319,17 @@ impl Solo {
         Ok(())
     }
 
-    /// Ends the log on purpose.
-    fn finish(mut self) -> Result<()> {
+    /// Ends the log on purpose, and says what is lost.
+    fn finish(mut self, outlet: Outlet) -> Result<()> {
         if let Some(plan) = &self.snapshot {
             say(format_args!("{}", plan.missed()));
         }
+        if outlet.records() {
+            self.recorder.digest(&mut self.machine);
+            self.recorder.flush();
+        }
+        let ended = outlet.end(self.segments(), &self.recorder.totals(&self.machine));
         self.leave_disks()?;
-        if self.log.is_none() {
-            return Ok(());
-        }
-        self.recorder.digest(&mut self.machine);
-        self.recorder.flush();
-        let mut segments = Vec::new();
-        while let Some(segment) = self.recorder.poll_segment() {
-            segments.extend(segment.encode().bytes);
-        }
-        let totals = self.recorder.totals(&self.machine);
-        let Some(mut log) = self.log else { return Ok(()) };
-        log.write(&segments)?;
-        let about = || format!("cannot write {}", log.path.display());
-        let file = log.writer.finish(&totals).with_context(about)?;
-        file.sync_all().with_context(about)
+        ended
     }
 }

@@ -14,7 +14,8 @@ use crate::host::errors::{print, say, say_report};
 use crate::host::recorded_disks::Search;
 use crate::host::surroundings::Surroundings;
 use crate::host::{files, memory, signals};
-use crate::solo::{LogFile, Solo};
+use crate::outlet::LogFile;
+use crate::solo::Solo;
 
 /// Instructions between two looks at the operator, and between two writes to the console.
 const SLICE: u64 = 2_000_000;

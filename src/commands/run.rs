@@ -6,8 +6,9 @@ use super::program::{self, Booted};
 use crate::cli::RunArgs;
 use crate::host::signals;
 use crate::host::surroundings::Surroundings;
+use crate::outlet::LogFile;
 use crate::snapshot::Plan;
-use crate::solo::{LogFile, Solo};
+use crate::solo::Solo;
 
 /// Runs a guest until it is off or the operator stops it.
 pub(crate) fn run(args: &RunArgs) -> Result<u8> {

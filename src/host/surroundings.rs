@@ -1,4 +1,4 @@
-//! What happens around a machine, and where it waits until the machine takes it: typed bytes, frames.
+//! What happens around a machine, and where it waits until the machine takes it: typed bytes, frames, flushes that are done.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use emu::MachineConfig;
-use ft_net::user_net::{NetOptions, Ports, UserNet};
+use ft_net::user_net::{NetOptions, Ports, Uplink, UserNet};
 
 use super::errors::say;
 use super::keyboard::{self, Typed};
@@ -15,7 +15,11 @@ use super::keyboard::{self, Typed};
 enum Happened {
     Typed(Typed),
     Frame(Vec<u8>),
+    Flushed(u8, u64),
 }
+
+/// Says that flush `1` of disk `0` is done, from any thread.
+pub(crate) type TellFlushed = Box<dyn Fn(u8, u64) + Send>;
 
 /// The surroundings of a machine without a replica. Everything comes by one channel, so that a halted guest can wait for
 /// all of it at once.
@@ -25,6 +29,7 @@ pub(crate) struct Surroundings {
     happened: Receiver<Happened>,
     typed: VecDeque<Typed>,
     frames: VecDeque<Vec<u8>>,
+    flushed: VecDeque<(u8, u64)>,
     net: Option<UserNet>,
 }
 
@@ -35,7 +40,14 @@ impl Surroundings {
     /// If the network cannot be had.
     pub(crate) fn new(config: &MachineConfig, net: Option<&NetOptions>) -> Result<Self> {
         let (tell, happened) = mpsc::channel();
-        let mut new = Self { tell, happened, typed: VecDeque::new(), frames: VecDeque::new(), net: None };
+        let mut new = Self {
+            tell,
+            happened,
+            typed: VecDeque::new(),
+            frames: VecDeque::new(),
+            flushed: VecDeque::new(),
+            net: None,
+        };
         if let Some(options) = network(config, net)? {
             let to = new.tell.clone();
             let deliver = move |frame| drop(to.send(Happened::Frame(frame))); // To nobody at the very end.
@@ -79,11 +91,20 @@ impl Surroundings {
         !self.frames.is_empty()
     }
 
-    /// A frame of the guest.
-    pub(crate) fn send_frame(&self, frame: Vec<u8>) {
-        if let Some(net) = &self.net {
-            net.send(frame);
-        }
+    /// The next flush that is done: disk and number.
+    pub(crate) fn poll_flushed(&mut self) -> Option<(u8, u64)> {
+        self.flushed.pop_front()
+    }
+
+    /// Where frames of the guest go.
+    pub(crate) fn uplink(&self) -> Option<Uplink> {
+        self.net.as_ref().map(UserNet::uplink)
+    }
+
+    /// For whoever makes disks durable.
+    pub(crate) fn tell_flushed(&self) -> TellFlushed {
+        let to = self.tell.clone();
+        Box::new(move |disk, flush| drop(to.send(Happened::Flushed(disk, flush)))) // To nobody at the very end.
     }
 
     /// Waits until something new happens, but not longer than `span`.
@@ -97,6 +118,7 @@ impl Surroundings {
         match what {
             Happened::Typed(typed) => self.typed.push_back(typed),
             Happened::Frame(frame) => self.frames.push_back(frame),
+            Happened::Flushed(disk, flush) => self.flushed.push_back((disk, flush)),
         }
     }
 }

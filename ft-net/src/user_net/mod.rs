@@ -92,11 +92,26 @@ impl From<io::Error> for NetError {
     }
 }
 
+/// Takes the guest's frames to the network, from any thread.
+#[derive(Clone, Debug)]
+pub struct Uplink {
+    to: SyncSender<Vec<u8>>,
+    wire: Arc<Wire>,
+}
+
+impl Uplink {
+    /// A frame of the guest. Never blocks; a network that cannot keep up loses frames.
+    pub fn send(&self, frame: Vec<u8>) {
+        if self.to.try_send(frame).is_ok() {
+            self.wire.wake();
+        }
+    }
+}
+
 /// A running network. It ends, and its connections with it, when this is dropped.
 #[derive(Debug)]
 pub struct UserNet {
-    to: SyncSender<Vec<u8>>,
-    wire: Arc<Wire>,
+    uplink: Uplink,
     forwards: Vec<Forward>,
     thread: Option<JoinHandle<()>>,
 }
@@ -123,19 +138,23 @@ impl UserNet {
         let forwards = relay.doors().iter().map(|door| door.forward).collect();
         let (to, from_guest) = mpsc::sync_channel(FROM_GUEST_MAX);
         let thread = std::thread::Builder::new().name("network".to_owned()).spawn(move || relay.run(&from_guest))?;
-        Ok(Self { to, wire, forwards, thread: Some(thread) })
+        Ok(Self { uplink: Uplink { to, wire }, forwards, thread: Some(thread) })
     }
 
-    /// A frame of the guest. Never blocks; a network that cannot keep up loses frames.
+    /// A frame of the guest, as by [`Self::uplink`].
     pub fn send(&self, frame: Vec<u8>) {
-        if self.to.try_send(frame).is_ok() {
-            self.wire.wake();
-        }
+        self.uplink.send(frame);
+    }
+
+    /// For another thread.
+    #[must_use]
+    pub fn uplink(&self) -> Uplink {
+        self.uplink.clone()
     }
 
     /// The machine has taken a frame that was delivered: another may come.
     pub fn taken(&self) {
-        self.wire.taken();
+        self.uplink.wire.taken();
     }
 
     /// The forwarded ports, with the number that the host chose instead of 0.
@@ -147,7 +166,7 @@ impl UserNet {
 
 impl Drop for UserNet {
     fn drop(&mut self) {
-        self.wire.cut();
+        self.uplink.wire.cut();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // Its ports are free now.
         }
