@@ -62,16 +62,26 @@ impl Site {
 
     /// Starts a backup, and waits until it could take over.
     pub fn backup(&self) -> Replica {
-        let mut backup = self.waiting_backup();
+        self.backup_with(&[])
+    }
+
+    /// The same with more options.
+    pub fn backup_with(&self, options: &[&str]) -> Replica {
+        let mut backup = self.waiting_backup_with(options);
         backup.hear("following from");
         backup
     }
 
     /// Attaches a client.
     pub fn attach(&self) -> Client {
+        Client::start(&mut self.attach_command())
+    }
+
+    /// The command that attaches one.
+    pub fn attach_command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ftemu"));
         command.args(["attach", "--name", self.name, "--shared"]).arg(self.dir.path());
-        Client::start(&mut command)
+        command
     }
 
     /// What `ftemu status` prints.
