@@ -76,9 +76,12 @@ impl Remembered {
     /// The text of programs without the lines of systemd about units: each of them is in the journal, too.
     fn without_units(&self, programs: &str) -> String {
         let (mut journal, mut rest) = (self.journal.clone(), String::new());
-        for line in programs.split_inclusive('\n') {
-            // What a job that takes long has shown in place of a line, it takes away again.
-            let line = line.rsplit_once("\x1b[K").map_or(line, |(_, line)| line);
+        for line in programs.replace("\x1bM", "").replace("\x1b[K", "").split_inclusive('\n') {
+            // What is shown while a job takes long goes away again.
+            if let Some((at, _)) = line.match_indices('[').find(|&(at, _)| is_patience(&line[at..])) {
+                rest.push_str(&line[..at]);
+                continue;
+            }
             let Some((before, unit)) = ["[  OK  ] ", "         "].iter().find_map(|mark| line.split_once(mark)) else {
                 rest.push_str(line);
                 continue;
@@ -92,6 +95,12 @@ impl Remembered {
         }
         rest
     }
+}
+
+/// Asterisks that wander.
+fn is_patience(text: &str) -> bool {
+    let stars = text.get(1..7).is_some_and(|stars| stars.contains('*') && stars.chars().all(|c| " *".contains(c)));
+    stars && text[7..].starts_with("] ")
 }
 
 /// What programs say from the first to the shell that [`Terminal::log_in`] makes.
