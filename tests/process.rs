@@ -313,9 +313,9 @@ fn a_backup_with_another_image_is_none() {
     let options = ["--disk", path.to_str().unwrap()];
     let mut primary = site.primary_with("disk", "ops=1000000 every=1000", &options);
     let mut backup = site.waiting_backup_with(&["--disk", other.to_str().unwrap()]);
-    let line = backup.hear("halted");
+    let line = backup.hear("cannot have this machine");
     assert!(line.contains("other.img") && line.contains("digest") && line.contains("disk 0"), "{line}");
-    assert_eq!(backup.code(), HALTED);
+    assert_eq!(backup.code(), Some(1));
     primary.hear("it cannot have this machine");
     site.backup();
     primary.kill();

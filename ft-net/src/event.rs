@@ -121,6 +121,11 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// This backup cannot have the machine.
+    Unable {
+        /// Why.
+        reason: String,
+    },
     /// The guest is off and everything it said is out.
     PoweredOff {
         /// How; a backup that was told so does not ask.
@@ -173,6 +178,7 @@ impl fmt::Display for Event {
             Event::NoNetwork { reason } => write!(f, "the guest has no network: {reason}"),
             Event::Storage { reason } => write!(f, "storage trouble, trying again: {reason}"),
             Event::Halted { reason } => write!(f, "halted: {reason}"),
+            Event::Unable { reason } => write!(f, "cannot have this machine: {reason}"),
             Event::PoweredOff { power: None } => write!(f, "the guest is off"),
             Event::PoweredOff { power: Some(Power::Off { code }) } => {
                 write!(f, "the guest switched itself off, exit code {code}")

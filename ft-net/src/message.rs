@@ -25,9 +25,10 @@ pub enum Message {
         /// Encoded pages.
         bytes: Vec<u8>,
     },
-    /// The backup has taken in every chunk up to this one.
+    /// The backup has made the machine and taken in every chunk up to this one. The first comes before any chunk, once the images
+    /// of its disks are found to be the same.
     PagesAck {
-        /// The last chunk.
+        /// The last chunk; 0: none yet.
         chunk: u64,
     },
     /// State transfer is complete: from here on the backup can take over.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use ft_net::message::Bye;
@@ -31,8 +31,9 @@ pub(crate) fn run(args: &AttachArgs) -> Result<u8> {
         false => 0,
     };
     let client = Attach::start(shared.clone(), TIMEOUT)?;
-    let mut session = Session { console: ConsoleReader::new(&shared, offset), shared, instance, client, served: true };
-    session.run(&typed)
+    let console = ConsoleReader::new(&shared, offset);
+    let patience = Some(Instant::now() + TIMEOUT);
+    Session { console, shared, instance, client, served: true, patience }.run(&typed)
 }
 
 /// The id of the run, once there is one; `None` if the operator does not want to wait.
@@ -57,6 +58,8 @@ struct Session {
     console: ConsoleReader,
     /// Whether the last we heard was that somebody serves.
     served: bool,
+    /// When to say that nobody serves from the first.
+    patience: Option<Instant>,
 }
 
 impl Session {
@@ -74,7 +77,12 @@ impl Session {
                 return Ok(code);
             }
             if let Some(event) = self.client.event(LOOK_EVERY) {
+                self.patience = None;
                 self.tell(&event);
+            }
+            if self.patience.take_if(|until| Instant::now() >= *until).is_some() {
+                self.served = false;
+                say(format_args!("attach: nobody serves this run; waiting"));
             }
         }
     }

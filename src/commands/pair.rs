@@ -39,8 +39,9 @@ pub(crate) fn primary(args: &RunArgs) -> Result<u8> {
 
 /// Joins a run, follows it, and takes over.
 pub(crate) fn backup(args: &RunArgs) -> Result<u8> {
-    let disks = Search::new(&args.disks, None)?.into_opener();
-    let options = Options { disks, ..options(args)? };
+    let search = Search::new(&args.disks, None)?;
+    search.check()?;
+    let options = Options { disks: search.into_opener(), ..options(args)? };
     let operator = hand(&options, args.pair.timeout_ms);
     let exit = run_backup::<Recorded>(&options, &operator, Teller::new("backup"))?;
     Ok(code(&exit, &options.shared))
@@ -93,6 +94,7 @@ fn code(exit: &Exit, shared: &Shared) -> u8 {
     match exit {
         Exit::PoweredOff(power) => power.or_else(|| shared.power().ok().flatten()).map_or(0, exit::of_power),
         Exit::Halted(_) => exit::HALTED,
+        Exit::Unable(_) => exit::ERROR,
         Exit::Detached => exit::STOPPED,
     }
 }
@@ -101,13 +103,13 @@ fn code(exit: &Exit, shared: &Shared) -> u8 {
 struct Teller {
     role: &'static str,
     mirror: bool,
-    /// Why it waits, as far as told: a peer that fails in turns would fill the terminal.
-    waiting: BTreeSet<String>,
+    /// What was told and comes again and again, because a peer tries again and again: it would fill the terminal.
+    told: BTreeSet<String>,
 }
 
 impl Teller {
     fn new(role: &'static str) -> Box<Self> {
-        Box::new(Self { role, mirror: true, waiting: BTreeSet::new() })
+        Box::new(Self { role, mirror: true, told: BTreeSet::new() })
     }
 }
 
@@ -115,10 +117,13 @@ impl Observer for Teller {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Transfer { .. } => return,
-            Event::Waiting { reason } if !self.waiting.insert(reason.clone()) => return,
-            Event::Waiting { .. } => {}
+            Event::Waiting { .. } | Event::Refused { .. } => {
+                if !self.told.insert(event.to_string()) {
+                    return;
+                }
+            }
             Event::TookOver { .. } => self.role = "primary",
-            _ => self.waiting.clear(),
+            _ => self.told.clear(),
         }
         say(format_args!("{}: {event}", self.role));
     }

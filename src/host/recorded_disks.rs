@@ -33,6 +33,14 @@ impl Search {
         Ok(Self { named, beside: beside.map(Path::to_owned), known: Mutex::default() })
     }
 
+    /// Looks at the files that the user has named, long before they are needed.
+    ///
+    /// # Errors
+    /// If one of them is no image.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.named.iter().try_for_each(|path| FileImage::open(path, DiskMode::ReadOnly).map(drop))
+    }
+
     /// The images for a machine of `config`, which were at `paths`.
     ///
     /// # Errors

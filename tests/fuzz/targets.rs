@@ -389,12 +389,13 @@ impl Peers {
         if let Some(ask) = self.backup.poll_ask(now) {
             self.backup.handle_answer(now, ask, Answer::Unreachable { reason: "fuzzed".into() });
         }
-        if self.primary.joining().is_some() && self.primary.transfer_room() > 0 {
-            self.primary.begin_state(vec![1]);
+        self.primary.begin_state(vec![1]);
+        if self.primary.transfer_room() > 0 {
             self.primary.send_pages(vec![2; 8]);
-        } else {
+        } else if self.last % 4 == 3 {
             self.primary.end_state(vec![3], Duration::ZERO);
         }
+        self.backup.handle_taken(now);
         self.log();
         while self.primary.poll_transmit().is_some() || self.backup.poll_transmit().is_some() {}
         while self.backup.poll_feed().is_some() || self.backup.poll_mirror().is_some() {}

@@ -74,9 +74,14 @@ impl Site {
 
     /// Attaches a client.
     pub fn attach(&self) -> Client {
+        Client::start(&mut self.attach_command())
+    }
+
+    /// The command that attaches one.
+    pub fn attach_command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ftemu"));
         command.args(["attach", "--name", self.name, "--shared"]).arg(self.dir.path());
-        Client::start(&mut command)
+        command
     }
 
     /// What `ftemu status` prints.

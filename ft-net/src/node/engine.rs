@@ -112,11 +112,11 @@ pub trait Follower: Sized {
     /// The same machine once it is live.
     type Leader: Leader<Follower = Self>;
 
-    /// A machine with RAM all zero, and nothing written to its disks, which `host` has.
+    /// A machine with RAM all zero, and nothing written to its disks, which `host` has. `None`: not yet, try again.
     ///
     /// # Errors
     /// If `config` is not an encoded configuration, or the host cannot provide such a machine.
-    fn new(config: &[u8], host: &dyn Host) -> Result<Self, EngineError>;
+    fn new(config: &[u8], host: &dyn Host) -> Result<Option<Self>, EngineError>;
 
     /// Takes in pages. Returns how many.
     ///

@@ -45,8 +45,17 @@ impl<L: Leader> Following<L> {
     }
 
     fn advance(&mut self, host: &dyn Host, now: Time, budget: u64) -> Result<Pace, EngineError> {
-        while let Some(feed) = self.backup.poll_feed() {
-            self.take_in(host, feed)?;
+        loop {
+            if let Some(Feed::Begin { config }) = self.backup.peek_feed() {
+                // To look at the images of its disks may take long: the primary is to hear of us meanwhile.
+                let Some(follower) = L::Follower::new(config, host)? else {
+                    return Ok(Pace::Idle);
+                };
+                (self.pages, self.bytes, self.ready) = (0, 0, false);
+                self.follower = Some(follower);
+            }
+            let Some(feed) = self.backup.poll_feed() else { break };
+            self.take_in(now, feed)?;
         }
         let Some(follower) = self.follower.as_mut().filter(|_| self.ready) else {
             return Ok(Pace::Idle);
@@ -61,15 +70,13 @@ impl<L: Leader> Following<L> {
         Ok(pace)
     }
 
-    fn take_in(&mut self, host: &dyn Host, feed: Feed) -> Result<(), EngineError> {
+    fn take_in(&mut self, now: Time, feed: Feed) -> Result<(), EngineError> {
         match (feed, &mut self.follower) {
-            (Feed::Begin { config }, follower) => {
-                (self.pages, self.bytes, self.ready) = (0, 0, false);
-                *follower = Some(L::Follower::new(&config, host)?);
-            }
+            (Feed::Begin { .. }, _) => self.backup.handle_taken(now),
             (Feed::Pages { bytes }, Some(follower)) => {
                 self.pages += follower.write_pages(&bytes)?;
                 self.bytes += bytes.len() as u64;
+                self.backup.handle_taken(now);
             }
             (Feed::End { state, last_entry }, Some(follower)) => {
                 follower.restore(&state, last_entry)?;

@@ -221,12 +221,14 @@ impl Replayed {
 impl Follower for Replayed {
     type Leader = Recorded;
 
-    fn new(config: &[u8], host: &dyn Host) -> Result<Self, EngineError> {
+    fn new(config: &[u8], host: &dyn Host) -> Result<Option<Self>, EngineError> {
         let (config, paths): (MachineConfig, Vec<String>) = codec::decode(config).map_err(error)?;
-        let disks = host.disks(&config, &paths).map_err(EngineError)?;
+        let Some(disks) = host.disks(&config, &paths).map_err(EngineError)? else {
+            return Ok(None);
+        };
         let machine = Machine::with_images(config, disks.images).map_err(error)?;
         let replayer = Replayer::new(machine.position(), 1);
-        Ok(Self { config, disks: disks.paths, machine, replayer })
+        Ok(Some(Self { config, disks: disks.paths, machine, replayer }))
     }
 
     fn write_pages(&mut self, bytes: &[u8]) -> Result<u64, EngineError> {

@@ -38,12 +38,13 @@ pub trait Host: Send + Sync {
     /// 64 random bits for the guest.
     fn random(&self) -> u64;
 
-    /// The images of the disks of a machine of `config`, which the primary has at `paths`.
+    /// The images of the disks of a machine of `config`, which the primary has at `paths`. `None`: they are being looked at,
+    /// ask again.
     ///
     /// # Errors
     /// In one line, what is missing or not the same.
-    fn disks(&self, _config: &MachineConfig, _paths: &[String]) -> Result<HostDisks, String> {
-        Ok(HostDisks::default())
+    fn disks(&self, _config: &MachineConfig, _paths: &[String]) -> Result<Option<HostDisks>, String> {
+        Ok(Some(HostDisks::default()))
     }
 }
 

@@ -52,6 +52,9 @@ impl Transfer {
         let mut event = None;
         let mut chunks = 0;
         loop {
+            if primary.transfer_room() == 0 || chunks == STEP_CHUNKS {
+                return Step { cut: false, event };
+            }
             if self.pages.is_empty() {
                 self.pages = leader.dirty_pages();
                 self.pages.reverse();
@@ -60,9 +63,6 @@ impl Transfer {
             let last_round = self.rounds > 1 && (self.pages.len() <= CUT_PAGES || self.rounds > ROUNDS_MAX);
             if last_round {
                 return Step { cut: true, event };
-            }
-            if primary.transfer_room() == 0 || chunks == STEP_CHUNKS {
-                return Step { cut: false, event };
             }
             let before = self.sent_pages / EVENT_PAGES;
             self.send_chunk(primary, leader);

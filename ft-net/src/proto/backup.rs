@@ -90,6 +90,8 @@ pub struct Backup {
     arbitration: Arbitration,
     feeds: VecDeque<Feed>,
     feed_bytes: usize,
+    /// What the machine has taken in of this transfer: its beginning, then chunks of pages.
+    taken: u64,
     mirror: VecDeque<Output>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -116,6 +118,7 @@ impl Backup {
             suspected: Time::ZERO,
             feeds: VecDeque::new(),
             feed_bytes: 0,
+            taken: 0,
             mirror: VecDeque::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -197,6 +200,7 @@ impl Backup {
                 self.primary = hello.replica;
                 self.generation = hello.generation;
                 self.phase = Phase::Receiving { chunks: 0 };
+                self.taken = 0;
                 Ok(())
             }
             Message::Refuse { reason } => {
@@ -214,7 +218,6 @@ impl Backup {
             Message::Pages { chunk, bytes } if chunk == chunks + 1 => {
                 self.feed(Feed::Pages { bytes })?;
                 self.phase = Phase::Receiving { chunks: chunk };
-                self.send(now, Message::PagesAck { chunk });
             }
             Message::Pages { chunk, .. } => {
                 return Err(PeerError::Sequence { what: "page chunk", due: chunks + 1, came: chunk });
@@ -366,7 +369,9 @@ impl Backup {
         let generation = ask.generation();
         match answer {
             Answer::Unreachable { reason } => self.events.push_back(Event::ArbiterUnreachable { generation, reason }),
-            Answer::Held { holder } => self.halt(format!("generation {generation} is held by {holder}")),
+            Answer::Held { holder } => {
+                self.end(Event::Halted { reason: format!("generation {generation} is held by {holder}") });
+            }
             Answer::Won if self.phase == Phase::Claiming => self.phase = Phase::Won,
             Answer::Won | Answer::Free => {}
         }
@@ -432,10 +437,18 @@ impl Backup {
         self.leave_when_drained();
     }
 
+    /// The machine has been made, or has taken in the next chunk of pages.
+    pub fn handle_taken(&mut self, now: Time) {
+        if let Phase::Receiving { .. } = self.phase {
+            self.send(now, Message::PagesAck { chunk: self.taken });
+            self.taken += 1;
+        }
+    }
+
     /// The machine does not follow the log, or, if it was not yet `following`, cannot be had here: this replica must never serve.
     pub fn handle_failed(&mut self, now: Time, following: bool, reason: String) {
         self.send(now, Message::Bye(if following { Bye::Diverged } else { Bye::Unable }));
-        self.halt(reason);
+        self.end(if following { Event::Halted { reason } } else { Event::Unable { reason } });
     }
 
     /// The operator stops this replica; the primary goes on alone.
@@ -455,13 +468,19 @@ impl Backup {
         }
     }
 
-    fn halt(&mut self, reason: String) {
+    fn end(&mut self, event: Event) {
         self.drop_connection();
         self.phase = Phase::Over;
-        self.events.push_back(Event::Halted { reason });
+        self.events.push_back(event);
     }
 
     // ---- results ----
+
+    /// What the machine is to take in next, if it can.
+    #[must_use]
+    pub fn peek_feed(&self) -> Option<&Feed> {
+        self.feeds.front()
+    }
 
     /// What the machine is to take in next.
     pub fn poll_feed(&mut self) -> Option<Feed> {

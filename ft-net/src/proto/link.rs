@@ -15,8 +15,8 @@ pub(crate) enum Phase {
     Transfer {
         /// Page chunks sent.
         sent: u64,
-        /// Page chunks taken in.
-        acked: u64,
+        /// Page chunks taken in; `None`: it has no machine yet to take them into.
+        acked: Option<u64>,
     },
     /// It has, or may have, the whole machine: the Output Rule holds.
     Protected,
@@ -52,7 +52,7 @@ impl Link {
         Self {
             conn,
             replica,
-            phase: Phase::Transfer { sent: 0, acked: 0 },
+            phase: Phase::Transfer { sent: 0, acked: None },
             throttle: Throttle::default(),
             heard: now,
             spoke: now,

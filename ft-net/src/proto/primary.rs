@@ -178,11 +178,11 @@ impl Primary {
                 Ok(())
             }
             Message::PagesAck { chunk } => match &mut link.phase {
-                Phase::Transfer { sent, acked } if chunk > *sent || chunk < *acked => {
+                Phase::Transfer { sent, acked } if chunk > *sent || acked.is_some_and(|acked| chunk < acked) => {
                     Err(PeerError::Sequence { what: "page chunk", due: *sent, came: chunk })
                 }
                 Phase::Transfer { acked, .. } => {
-                    *acked = chunk;
+                    *acked = Some(chunk);
                     Ok(())
                 }
                 Phase::Protected => Ok(()),
@@ -434,11 +434,11 @@ impl Primary {
         (!link.protected() && self.standing == Standing::Serving).then_some(link.conn)
     }
 
-    /// How many page chunks may be sent now.
+    /// How many page chunks may be sent now: none before the backup has made a machine.
     #[must_use]
     pub fn transfer_room(&self) -> u64 {
         match self.link.as_ref().map(|link| link.phase) {
-            Some(Phase::Transfer { sent, acked }) => self.config.chunks_max.saturating_sub(sent - acked),
+            Some(Phase::Transfer { sent, acked: Some(acked) }) => self.config.chunks_max.saturating_sub(sent - acked),
             _ => 0,
         }
     }

@@ -403,6 +403,7 @@ impl<L: Leader> Core<L> {
             Event::Following { .. } => self.storage.job(Job::Announce),
             Event::PoweredOff { power } => self.exit = Some(Exit::PoweredOff(*power)),
             Event::Halted { reason } => self.exit = Some(Exit::Halted(reason.clone())),
+            Event::Unable { reason } => self.exit = Some(Exit::Unable(reason.clone())),
             Event::Detached => self.exit = Some(Exit::Detached),
             Event::Waiting { reason } => return self.say_waiting(reason.clone()),
             _ => {}

@@ -88,6 +88,8 @@ pub enum Exit {
     PoweredOff(Option<Power>),
     /// It lost its right to speak, for this reason.
     Halted(String),
+    /// A backup cannot have the machine, for this reason.
+    Unable(String),
     /// Its operator stopped it.
     Detached,
 }

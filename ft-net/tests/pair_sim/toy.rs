@@ -342,9 +342,9 @@ impl Doors for Replayer<'_> {
 impl Follower for ToyFollower {
     type Leader = Toy;
 
-    fn new(config: &[u8], _: &dyn Host) -> Result<Self, EngineError> {
+    fn new(config: &[u8], _: &dyn Host) -> Result<Option<Self>, EngineError> {
         assert_eq!(config, [7]);
-        Ok(Self { state: State::new(), log: VecDeque::new(), replayed: 0, produced: VecDeque::new() })
+        Ok(Some(Self { state: State::new(), log: VecDeque::new(), replayed: 0, produced: VecDeque::new() }))
     }
 
     fn write_pages(&mut self, bytes: &[u8]) -> Result<u64, EngineError> {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use emu::{ClockMode, CpuModel, Machine, MachineConfig, Power};
 use ft_net::event::Event;
+use ft_net::node::disks::{DiskOpener, HostDisks};
 use ft_net::node::engine::{Answers, EngineError, Leader};
 use ft_net::node::machine::Recorded;
 use ft_net::runtime::{
@@ -43,6 +44,17 @@ impl Observer for Seen {
     fn console(&mut self, bytes: &[u8]) {
         self.console.lock().unwrap().extend(bytes);
     }
+}
+
+/// Silence after which a replica is suspected.
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Images that take longer to look at than a replica may be silent.
+fn slow_disks() -> DiskOpener {
+    DiskOpener::new(|_, _| {
+        std::thread::sleep(TIMEOUT * 2);
+        Ok(HostDisks::default())
+    })
 }
 
 struct Replica {
@@ -79,7 +91,7 @@ impl Replica {
         make: impl FnOnce(Answers) -> Result<L, EngineError> + Send + 'static,
     ) -> Self {
         let (operator, seen) = (Operator::default(), Seen::default());
-        let options = Options { timeout: Duration::from_millis(500), ..Options::new(shared.clone()) };
+        let options = Options { timeout: TIMEOUT, disks: slow_disks(), ..Options::new(shared.clone()) };
         let (hand, observer) = (operator.clone(), Box::new(seen.clone()));
         let thread = std::thread::spawn(move || {
             if primary {
@@ -179,6 +191,11 @@ fn a_real_guest_answers_every_command_once_across_handovers() {
         backup.wait_for("takeover", |event| matches!(event, Event::TookOver { .. }));
         serving = backup;
     }
+    let lost = |event: &Event| matches!(event, Event::BackupLost { .. });
+    assert!(
+        !serving.seen.events.lock().unwrap().iter().any(lost),
+        "a backup looked at its disks, and was taken for dead"
+    );
     attach.input(b"QUIT\n");
     let off = Exit::PoweredOff(Some(Power::Off { code: 0 }));
     assert_eq!(serving.end(), off);
