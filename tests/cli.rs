@@ -323,3 +323,19 @@ fn a_reader_that_goes_away_is_no_error_of_ours() {
         assert!(output.status.code().is_some(), "{arguments:?}: {output:?}");
     }
 }
+
+/// What a log explains is shown, and nothing else.
+#[test]
+#[cfg(unix)]
+fn a_log_that_cannot_grow_ends_the_run() {
+    let room = room();
+    let limited = r#"trap '' XFSZ; ulimit -f 400; exec "$0" run guest:dice --append throws=1000000 --record a.log"#;
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", limited, env!("CARGO_BIN_EXE_ftemu")]).current_dir(room.path()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && stderr.starts_with("ftemu: cannot write a.log at offset"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    let replayed = ftemu(room.path(), &["replay", "a.log"]);
+    assert!(String::from_utf8_lossy(&replayed.stderr).contains("the log breaks off"), "{replayed:?}");
+    assert!(!output.stdout.is_empty() && replayed.stdout == output.stdout, "what was shown is not what was recorded");
+}
