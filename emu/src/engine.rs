@@ -320,7 +320,7 @@ macro_rules! slow_handler {
 }
 pub(crate) use slow_handler;
 
-/// Likewise, with `run_body_on`: of one that changes nothing the run loop looks at, but interrupts and what is to be fetched anew.
+/// Likewise, with `run_body_on`: of one that changes nothing the run loop looks at, but what `Cpu::must_look_around` sees.
 macro_rules! passing_handler {
     ($body:path) => {{
         unsafe fn handler(cpu: *mut crate::cpu::Cpu, op: *const crate::op::Op, budget: i64) -> i64 {

@@ -304,8 +304,8 @@ impl Cpu {
         self.mem.write(phys, data);
     }
 
-    /// Makes way for a REP that writes `length` bytes of RAM at `phys`, within one page, at once: drops decoded code there. False if
-    /// it must write element by element, as table entries in use or its own code stand there.
+    /// Makes way for a REP that writes `length` bytes of RAM at `phys`, within one page, at once: drops decoded code there.
+    /// False if it must write element by element, as table entries in use or its own code stand there.
     pub(crate) fn clear_way(&mut self, phys: u64, length: u64) -> bool {
         if self.unmaps(phys, length as usize) {
             return false;

@@ -77,8 +77,8 @@ impl Tables {
         self.of(phys) & (SMALL | MIXED) != 0
     }
 
-    /// Whether code may have been fetched through the entry in the 8 bytes at `phys`, which leads to the page of `next` if that is
-    /// another table.
+    /// Whether code may have been fetched through the entry in the 8 bytes at `phys`, which leads to the page of `next` if
+    /// that is another table.
     pub(super) fn was_fetched(&self, phys: u64, next: Option<u64>) -> bool {
         let way = self.of(phys);
         let deeper = next.filter(|_| way >> LEVEL_SHIFT & 3 > 0 && way & (SMALL | MIXED) == 0);
