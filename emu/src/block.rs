@@ -21,7 +21,7 @@ const CHUNK_OPS: usize = 16 * 1024;
 /// The cache is flushed beyond this many ops (64 MiB).
 const OPS_MAX: usize = 2 * 1024 * 1024;
 /// Entries of the table by linear address.
-const KNOWN: usize = 4096;
+const KNOWN: usize = 16 * 1024;
 
 /// Bit of a key: a block of one instruction with all flags live.
 const KEY_SINGLE: u64 = 1 << 62;
@@ -55,6 +55,15 @@ pub(crate) struct Cache {
 
 // SAFETY: all pointers lead into the cache's own chunks.
 unsafe impl Send for Cache {}
+
+impl Known {
+    /// The block that is remembered, if it is that of `key`.
+    fn block(&self, key: u64) -> Option<*mut Header> {
+        // SAFETY: null, or a block of the cache.
+        let header = unsafe { self.header.as_ref() }?;
+        (header.key == key && header.n != NEVER).then_some(self.header.cast_mut())
+    }
+}
 
 const EMPTY: Known = Known { rip: 0, key: 0, header: std::ptr::null() };
 
@@ -162,20 +171,19 @@ impl Cpu {
         if self.cache.is_full() {
             return Ok(None);
         }
-        if !self.single {
-            // SAFETY: entries of the table are empty or name blocks of the cache.
-            let known = unsafe { &*self.cache.known(rip) };
-            // SAFETY: as above; no key is that of an empty entry.
-            if known.rip == rip && known.key == self.code_key && unsafe { (*known.header).n } != NEVER {
-                return Ok(Some(known.header));
-            }
+        // SAFETY: points into the table.
+        let known = unsafe { *self.cache.known(rip) };
+        // SAFETY: entries of the table are empty (no key is theirs) or name blocks of the cache.
+        if !self.single && known.rip == rip && known.key == self.code_key && unsafe { (*known.header).n } != NEVER {
+            return Ok(Some(known.header));
         }
         let linear = self.fetch_address(rip)?;
         let phys = self.translate_code(linear)?;
         let mode = (self.mode as u64) << KEY_MODE_SHIFT;
         let real = if self.is_protected() { 0 } else { KEY_REAL };
         let key = phys | mode | real | if self.single { KEY_SINGLE } else { 0 };
-        let mut found = self.cache.by_key.get(key);
+        // In another mapping it is most often the same block: the large table is not in the host's caches.
+        let mut found = known.block(key).or_else(|| self.cache.by_key.get(key));
         if let Some(header) = found {
             // SAFETY: blocks in the table are live.
             let (second, bytes) = unsafe { ((*header).second_page, u64::from((*header).bytes)) };
@@ -300,9 +308,7 @@ impl Cpu {
 
     fn note_code(&mut self, phys: u64, length: u64) {
         if self.mem.add_code(phys, length) {
-            for tlb in self.spaces.tlbs() {
-                tlb.protect(phys & !PAGE_MASK);
-            }
+            self.protect(phys);
         }
     }
 
@@ -520,7 +526,9 @@ impl Table {
     }
 
     fn place_of(&self, key: u64) -> usize {
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24) as usize & (self.slots.len() - 1)
+        // Blocks within 256 bytes of code stand near each other here, too.
+        let region = (key >> 8).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24;
+        (region << 5 | key >> 3 & 31) as usize & (self.slots.len() - 1)
     }
 
     fn get(&self, key: u64) -> Option<*mut Header> {

@@ -263,6 +263,33 @@ pub(crate) type Body = fn(&mut Cpu, &Op) -> Result<(), Trap>;
 /// A handler's tail.
 #[inline(never)]
 pub(crate) unsafe fn run_body(cpu: *mut Cpu, op: *const Op, budget: i64, body: Body) -> i64 {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let left = do_body(cpu, op, budget, body);
+        leave!(cpu, left)
+    }
+}
+
+/// Likewise of one after which the run loop seldom has anything to do: if not, the next block is entered at once.
+///
+/// # Safety
+/// A handler's tail.
+#[inline(never)]
+pub(crate) unsafe fn run_body_on(cpu: *mut Cpu, op: *const Op, budget: i64, body: Body) -> i64 {
+    // SAFETY: as the caller promises; nothing of this frame is live at the jump.
+    unsafe {
+        (*cpu).refetch = false;
+        let left = do_body(cpu, op, budget, body);
+        if (*cpu).exit != Exit::None || (*cpu).must_look_around() {
+            leave!(cpu, left)
+        }
+        jump!(cpu, (*cpu).rip, left)
+    }
+}
+
+/// Runs a body; returns the budget left.
+#[inline(never)]
+unsafe fn do_body(cpu: *mut Cpu, op: *const Op, budget: i64, body: Body) -> i64 {
     // SAFETY: `op` is in a block; no other reference to the CPU is live in a handler.
     unsafe {
         let c = &mut *cpu;
@@ -270,15 +297,14 @@ pub(crate) unsafe fn run_body(cpu: *mut Cpu, op: *const Op, budget: i64, body: B
         c.retired = c.limit.wrapping_sub(left as u64);
         let at = c.rip.wrapping_add(u64::from((*op).off)) & c.ip_mask;
         c.rip = at.wrapping_add(u64::from((*op).len)) & c.ip_mask;
-        let left = match body(c, &*op) {
+        match body(c, &*op) {
             Ok(()) => left - 1,
             Err(trap) => {
                 c.rip = at;
                 c.exit = Exit::Trap(trap);
                 left
             }
-        };
-        leave!(cpu, left)
+        }
     }
 }
 
@@ -293,6 +319,18 @@ macro_rules! slow_handler {
     }};
 }
 pub(crate) use slow_handler;
+
+/// Likewise, with `run_body_on`: of one that changes nothing the run loop looks at, but what `Cpu::must_look_around` sees.
+macro_rules! passing_handler {
+    ($body:path) => {{
+        unsafe fn handler(cpu: *mut crate::cpu::Cpu, op: *const crate::op::Op, budget: i64) -> i64 {
+            // SAFETY: called by the engine with an op of a block.
+            unsafe { crate::engine::run_body_on(cpu, op, budget, $body) }
+        }
+        handler as crate::op::Handler
+    }};
+}
+pub(crate) use passing_handler;
 
 impl Cpu {
     /// Notes that the code at `rip` will probably be returned to through `links`.

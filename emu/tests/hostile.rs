@@ -7,6 +7,8 @@
 mod dice;
 #[path = "hostile/snippets.rs"]
 mod snippets;
+#[path = "hostile/tables.rs"]
+mod tables;
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -228,6 +230,34 @@ fn the_shadow_of_sti_lasts_for_one_iteration() {
     let machine =
         check(|| Guest { ram: guest.ram.clone(), cpu: guest.cpu.clone(), ..guest }.interrupting(0), "sti; rep");
     assert_eq!(machine.state().cpu.gpr[1], 4999, "the interrupt came after the first");
+}
+
+#[test]
+fn the_shadow_of_sti_is_seen_by_who_stops_in_it_alone() {
+    // sti; rep stosb; cli; pushf; sti; nop; sti; mov [a device], eax; cli; sti; ud2
+    let code =
+        [0xfb, 0xf3, 0xaa, 0xfa, 0x9c, 0xfb, 0x90, 0xfb, 0xa3, 0, 0, 0, 0x20, 0, 0, 0, 0, 0xfa, 0xfb, 0x0f, 0x0b];
+    let mut guest = Guest::new(&code);
+    (guest.cpu.gpr[1], guest.cpu.gpr[7]) = (70, 0x10_0000);
+    guest.words(0x3000 + 8 * 256, &[0x2000_0087]);
+    let machine = check(|| guest.machine(), "sti");
+    let mut stopped = guest.machine();
+    stopped.run(Until::Exactly(Position { retired: 1, steps: 0 }), &mut Witness::default());
+    assert_eq!(stopped.state().cpu.shadow, emu::Shadow::Sti);
+    stopped.run(Until::Exactly(Position { retired: 1, steps: 1 }), &mut Witness::default());
+    assert_eq!(stopped.state().cpu.shadow, emu::Shadow::None, "after one iteration");
+    assert_eq!(machine.state().cpu.shadow, emu::Shadow::None, "the fault ended it");
+}
+
+#[test]
+fn a_rep_over_code_of_others_drops_it() {
+    let code = [0xff, 0xd6, 0x48, 0x89, 0xf7, 0xf3, 0xaa, 0xff, 0xd6, 0xf4]; // call rsi; mov rdi, rsi; rep stosb; call rsi; hlt
+    let mut guest = Guest::new(&code);
+    guest.bytes(0x4_0000, &[0xff, 0xc2, 0xc3]); // inc edx; ret
+    guest.bytes(0x4_0040, &[0xc3]);
+    (guest.cpu.gpr[0], guest.cpu.gpr[1], guest.cpu.gpr[2], guest.cpu.gpr[6]) = (0xc3, 4096, 0, 0x4_0000);
+    let machine = check(|| guest.machine(), "rep stosb over code");
+    assert_eq!((machine.state().cpu.gpr[2], machine.power()), (1, Some(Power::Dead)));
 }
 
 #[test]

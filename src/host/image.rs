@@ -136,6 +136,27 @@ impl Image for Reading<'_> {
             errors::fatal(format_args!("cannot read {} at offset {offset}: {error}", self.image.path.display()));
         }
     }
+
+    fn is_hole(&self, offset: u64, length: u64) -> bool {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        next_data(&file, offset).is_some_and(|data| data >= offset + length)
+    }
+}
+
+/// Where the file has data at `offset` or behind it, as far as the host tells; moves the file's position.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple"))]
+fn next_data(file: &File, offset: u64) -> Option<u64> {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+        Ok(data) => Some(data),
+        // None up to the end.
+        Err(rustix::io::Errno::NXIO) => Some(u64::MAX),
+        Err(_) => None,
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple")))]
+fn next_data(_file: &File, _offset: u64) -> Option<u64> {
+    None
 }
 
 /// Locks an image: for one writer or for many readers.
@@ -207,5 +228,42 @@ mod tests {
         writer.sync().unwrap();
         drop(writer);
         assert_eq!(std::fs::read(&path).unwrap(), [[7; 512], [1; 512]].concat());
+    }
+
+    #[test]
+    fn holes_do_not_change_the_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sparse.img");
+        // A hole, data inside a piece, a hole, data at the start of a piece, a hole, and less than a piece.
+        let mut content = vec![0; (8 << 20) + 512];
+        content[(2 << 20) + 70_000..][..3].copy_from_slice(b"abc");
+        content[5 << 20] = 1;
+        let mut file = File::create(&path).unwrap();
+        file.set_len(content.len() as u64).unwrap();
+        for (at, data) in [((2 << 20) + 70_000, &b"abc"[..]), (5 << 20, &[1])] {
+            file.seek(SeekFrom::Start(at)).unwrap();
+            file.write_all(data).unwrap();
+        }
+        let image = FileImage::open(&path, DiskMode::ReadOnly).unwrap();
+        assert_eq!(image.digest().unwrap(), image_digest(&content));
+        // Written by the guest where a hole was.
+        drop(image);
+        let image = FileImage::open(&path, DiskMode::WriteThrough).unwrap();
+        image.write(7 << 20, &[9; 512]).unwrap();
+        content[7 << 20..][..512].fill(9);
+        assert_eq!(image.digest().unwrap(), image_digest(&content));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_digest_of_holes_reads_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sparse.img");
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let image = FileImage::open(&path, DiskMode::ReadOnly).unwrap();
+        let reading = Reading { image: &image, file: Mutex::new(image.file.try_clone().unwrap()) };
+        assert!(reading.is_hole(0, 1 << 20) && reading.is_hole((1 << 40) - (1 << 20), 1 << 20));
+        std::fs::write(&path, [1; 512]).unwrap();
+        assert!(!reading.is_hole(0, 512));
     }
 }

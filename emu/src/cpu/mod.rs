@@ -125,6 +125,8 @@ pub(crate) struct Cpu {
     pub(crate) counted_ring0: bool,
     pub(crate) halted: bool,
     pub(crate) shadow: Shadow,
+    /// The retired count to which it belongs, during a block chain.
+    pub(crate) shadow_at: u64,
     /// NMIs wait for the end of the handler of one.
     pub(crate) nmi_blocked: bool,
     /// Debug exceptions of the instruction before, as bits of DR6.

@@ -56,6 +56,7 @@ impl Cpu {
             counted_ring0: true,
             halted: false,
             shadow: Shadow::None,
+            shadow_at: 0,
             nmi_blocked: false,
             debug_pending: 0,
             stepping: false,
@@ -113,11 +114,25 @@ impl Cpu {
         self.retired = self.limit.wrapping_sub(left as u64);
         self.rip &= self.ip_mask;
         self.count_retired();
+        if self.retired != self.shadow_at || self.exit == Exit::Trap(Trap::Rep) {
+            self.shadow = Shadow::None;
+        }
         if matches!(self.exit, Exit::Trap(Trap::Fault(_) | Trap::Starved)) {
             // An instruction that is not done has hit no data breakpoint.
             self.debug_pending = pending;
         }
         self.handle(self.exit)
+    }
+
+    /// Whether the run loop has something to do before the next instruction, after one that leaves all else as it was.
+    pub(crate) fn must_look_around(&self) -> bool {
+        self.single || self.refetch || self.shadow != Shadow::None && self.bus.interrupt_pending()
+    }
+
+    /// The next instruction is in the shadow of the one in progress.
+    pub(crate) fn cast_shadow(&mut self, shadow: Shadow) {
+        self.shadow = shadow;
+        self.shadow_at = self.retired + 1;
     }
 
     /// Runs the next instruction alone, all its flags live.
@@ -214,7 +229,7 @@ impl Cpu {
             () if self.cr4 & cr4::SMAP != 0 && self.rflags & flags::AC != 0 => Half::Open,
             () => Half::Supervisor,
         };
-        self.spaces.select([
+        let replaced = self.spaces.select([
             self.cr0 & (cr0::PE | cr0::PG | cr0::WP) | self.rflags & flags::VM,
             // Where the tables are. Below that, in IA-32e mode, stand caching and the PCID: a transparent TLB has no need
             // of them.
@@ -223,16 +238,25 @@ impl Cpu {
             self.msr.efer & (efer::LMA | efer::NXE) | (self.mode as u64) << 62,
             self.code_context(),
         ]);
+        if let Some(number) = replaced {
+            self.mem.tables.leave(number);
+        }
         self.tlb = &raw mut *self.spaces.tlb(half);
         self.code_key = self.spaces.code_key(self.user);
     }
 
-    /// Forgets every translation: of data, and of code by linear address. Needed only when a table entry that may be cached has
-    /// changed, for new page-directory pointers, and for a new state.
+    /// Forgets every translation: of data, and of code by linear address. Needed only for new page-directory pointers, and for
+    /// a new state.
     pub(crate) fn flush_tlb(&mut self) {
-        self.spaces.forget();
-        self.mem.forget_tables();
+        self.spaces.forget_all();
+        self.mem.tables.forget();
         self.mode_changed();
+    }
+
+    /// Takes write permission to the page of `phys` out of the TLBs.
+    pub(crate) fn protect(&mut self, phys: u64) {
+        let writers = self.mem.take_writers(phys);
+        self.spaces.tlbs().for_each(|tlb| tlb.protect(phys & !PAGE_MASK, writers));
     }
 
     /// Makes the TLB report writes again (`Mem::take_dirty`).

@@ -11,7 +11,7 @@ use crate::cpu::flags;
 use crate::cpu::regs::{CS, FS, GS, cr0, cr4, dr6, dr7, efer};
 use crate::cpu::segments::rights;
 use crate::decode::{Insn, Operand, Operation as O};
-use crate::engine::slow_handler;
+use crate::engine::{passing_handler, slow_handler};
 use crate::mem::{Access, PHYS_BITS, is_canonical};
 use crate::op::{Handler, Op};
 use crate::state::Fpu;
@@ -28,8 +28,8 @@ pub(super) fn bind(i: &Insn, b: &mut Builder) -> Bound {
         (O::Smsw, ..) => slow_handler!(smsw),
         (O::Invlpg, ..) => slow_handler!(invlpg),
         (O::Invpcid, ..) => slow_handler!(invpcid),
-        (O::Clac, ..) => slow_handler!(access_control::<false>),
-        (O::Stac, ..) => slow_handler!(access_control::<true>),
+        (O::Clac, ..) => passing_handler!(access_control::<false>),
+        (O::Stac, ..) => passing_handler!(access_control::<true>),
         (O::Fxsave, ..) => slow_handler!(fxsave),
         (O::Fxrstor, ..) => slow_handler!(fxrstor),
         (O::Ldmxcsr, ..) => slow_handler!(ldmxcsr),

@@ -9,7 +9,7 @@ use crate::cpu::flags::{self, Lazy};
 use crate::cpu::mode::{Mode, truncated};
 use crate::cpu::{Cpu, offset, regs};
 use crate::decode::{Insn, Operand, Operation};
-use crate::engine::{next, slow_handler};
+use crate::engine::{next, passing_handler, slow_handler};
 use crate::mem::Access;
 use crate::op::{Handler, Op, access};
 use crate::width::{Width, by_width};
@@ -215,7 +215,7 @@ fn leave_any(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
 /// PUSHF, POPF, ENTER, PUSHA, POPA.
 pub(crate) fn slow(i: &Insn, b: &mut Builder) -> Bound {
     let f = match i.operation {
-        Operation::Pushf => slow_handler!(pushf),
+        Operation::Pushf => passing_handler!(pushf),
         Operation::Popf => slow_handler!(popf),
         Operation::Pusha => slow_handler!(pusha),
         Operation::Popa => slow_handler!(popa),

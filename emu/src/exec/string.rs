@@ -14,7 +14,7 @@ use crate::cpu::flags::{self, Lazy};
 use crate::cpu::mode::truncated;
 use crate::cpu::regs::{ES, RAX, RCX, RDI, RDX, RSI};
 use crate::decode::{Insn, Operation as O, Rep};
-use crate::engine::slow_handler;
+use crate::engine::{passing_handler, slow_handler};
 use crate::mem::{Access, PAGE_BYTES, PAGE_MASK, is_canonical};
 use crate::op::{Handler, Op};
 use crate::width::{Width, by_width};
@@ -29,9 +29,9 @@ const ADDRESS_SHIFT: u32 = 8;
 /// Binds a string instruction: log2 of the element size in `scale`, the source's segment in `src`.
 pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
     let f: Handler = match i.operation {
-        O::Movs | O::MovsdOrSse => slow_handler!(movs),
+        O::Movs | O::MovsdOrSse => passing_handler!(movs),
         O::Cmps | O::CmpsdOrSse => slow_handler!(cmps),
-        O::Stos => slow_handler!(stos),
+        O::Stos => passing_handler!(stos),
         O::Lods => slow_handler!(lods),
         O::Scas => slow_handler!(scas),
         O::Ins => slow_handler!(ins),
@@ -208,7 +208,7 @@ fn move_piece(cpu: &mut Cpu, op: &Op, most: u64) -> Result<u64, Trap> {
     if to > from {
         n = n.min((to - from) >> op.scale);
     }
-    if n == 0 || cpu.mem.has_code(to, n << op.scale) || cpu.mem.is_table(to) {
+    if n == 0 || !cpu.clear_way(to, n << op.scale) {
         return Ok(0);
     }
     cpu.mem.copy(from, to, n << op.scale);
@@ -227,7 +227,7 @@ fn stos_step(cpu: &mut Cpu, op: &Op, most: u64) -> Result<Done, Trap> {
     let to = destination(cpu, op, n.max(1), Access::Write)?;
     if n > 0 {
         match ram(cpu, to, Access::Write)? {
-            Some(phys) if !cpu.mem.has_code(phys, n << op.scale) && !cpu.mem.is_table(phys) => {
+            Some(phys) if cpu.clear_way(phys, n << op.scale) => {
                 let value = cpu.gpr[RAX].to_le_bytes();
                 cpu.mem.fill(phys, n << op.scale, &value[..1 << op.scale]);
             }

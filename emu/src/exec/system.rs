@@ -12,7 +12,7 @@ use crate::cpu::regs::{DS, ES, FS, GS, RAX, RBX, RCX, RDX, RSP, SS, cr4};
 use crate::cpu::segments::rights;
 use crate::cpu::{Cpu, offset};
 use crate::decode::{Insn, Operand, Operation as O};
-use crate::engine::slow_handler;
+use crate::engine::{passing_handler, slow_handler};
 use crate::event::Query;
 use crate::mem::{Access, is_canonical};
 use crate::op::{Handler, Op, access};
@@ -41,8 +41,8 @@ pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
         O::Les | O::Lds | O::Lss | O::Lfs | O::Lgs => slow_handler!(load_far_pointer),
         O::In => slow_handler!(port_in),
         O::Out => slow_handler!(port_out),
-        O::Cli => slow_handler!(cli),
-        O::Sti => slow_handler!(sti),
+        O::Cli => passing_handler!(cli),
+        O::Sti => passing_handler!(sti),
         O::Hlt => slow_handler!(hlt),
         O::Cpuid => slow_handler!(cpuid),
         O::Rdtsc => slow_handler!(rdtsc),
@@ -51,7 +51,7 @@ pub(crate) fn bind(i: &Insn, b: &mut Builder) -> Bound {
         O::Rdrand | O::Rdseed => slow_handler!(random),
         O::Rdmsr => slow_handler!(rdmsr),
         O::Wrmsr => slow_handler!(wrmsr),
-        O::Swapgs => slow_handler!(swapgs),
+        O::Swapgs => passing_handler!(swapgs),
         O::Wbinvd => slow_handler!(supervisor_nop),
         O::Serialize => slow_handler!(serialize),
         O::Clflush => slow_handler!(clflush),
@@ -101,7 +101,7 @@ fn segment_or_control(i: &Insn, b: &mut Builder) -> Bound {
 /// CMPXCHG8B, CMPXCHG16B.
 pub(crate) fn cmpxchg8b(i: &Insn, b: &mut Builder) -> Bound {
     let op = operands(i, b);
-    let f = if i.mem_width == 16 { slow_handler!(cmpxchg_16) } else { slow_handler!(cmpxchg_8) };
+    let f = if i.mem_width == 16 { passing_handler!(cmpxchg_16) } else { slow_handler!(cmpxchg_8) };
     push_slow(f, op, b)
 }
 
@@ -228,7 +228,7 @@ fn mov_to_segment(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let selector = read(cpu, op, op.src, 2)? as u16;
     cpu.load_segment(op.dst.into(), selector)?;
     if usize::from(op.dst) == SS {
-        cpu.shadow = Shadow::MovSs;
+        cpu.cast_shadow(Shadow::MovSs);
     }
     Ok(())
 }
@@ -250,7 +250,7 @@ fn pop_segment(cpu: &mut Cpu, op: &Op) -> Result<(), Trap> {
     let after = cpu.stack_moved(op.aux.into());
     cpu.load_segment(op.dst.into(), selector)?;
     if usize::from(op.dst) == SS {
-        cpu.shadow = Shadow::MovSs;
+        cpu.cast_shadow(Shadow::MovSs);
     }
     // With the width of the old SS.
     cpu.gpr[RSP] = after;
@@ -347,7 +347,7 @@ fn sti(cpu: &mut Cpu, _op: &Op) -> Result<(), Trap> {
         return Err(Fault::GP0.into());
     }
     if cpu.rflags & flags::IF == 0 {
-        cpu.shadow = Shadow::Sti;
+        cpu.cast_shadow(Shadow::Sti);
     }
     cpu.rflags |= flags::IF;
     Ok(())

@@ -4,6 +4,7 @@ mod paging;
 mod ram;
 mod slow;
 mod space;
+mod tables;
 mod tlb;
 
 pub(crate) use paging::{Access, Privilege, is_canonical};
@@ -11,7 +12,8 @@ pub use ram::DirtySet;
 pub(crate) use ram::Mem;
 pub(crate) use slow::{Parts, Prepared, mem_miss};
 pub(crate) use space::{Half, Spaces};
-pub(crate) use tlb::{Cell, Entry, Tlb, tlb_read, tlb_write};
+pub(crate) use tables::{Reach, Tables};
+pub(crate) use tlb::{Cell, Entry, Tlb, Writers, tlb_read, tlb_write};
 
 /// Bytes in a page.
 pub const PAGE_BYTES: usize = 4096;

@@ -1,5 +1,6 @@
 //! Linear to physical: 4-level, PAE and 32-bit paging (SDM Vol. 3A, 4.3 to 4.6).
 
+use super::tables::{Reach, Step};
 use super::{PAGE_MASK, PHYS_BITS};
 use crate::cpu::Cpu;
 use crate::cpu::fault::{Fault, Trap};
@@ -67,16 +68,23 @@ pub(crate) fn is_canonical(addr: u64) -> bool {
 impl Cpu {
     /// The physical address for `access` at `addr` by `by`; sets accessed and dirty bits.
     pub(crate) fn translate(&mut self, addr: u64, access: Access, by: Privilege) -> Result<u64, Fault> {
-        if self.cr0 & cr0::PG == 0 {
-            return Ok(addr & u64::from(u32::MAX));
-        }
         let mut walk = Walk::default();
-        self.walk(addr, &mut walk).map_err(|e| Fault::page(addr, e | self.access_error(access, by)))?;
+        self.look_up(addr, access, by, &mut walk)?;
+        self.mark_used(addr, &walk, access);
+        Ok(walk.phys)
+    }
+
+    /// Where `access` at `addr` by `by` leads, in `walk`; changes nothing. `mark_used` is to follow.
+    pub(super) fn look_up(&self, addr: u64, access: Access, by: Privilege, walk: &mut Walk) -> Result<(), Fault> {
+        if self.cr0 & cr0::PG == 0 {
+            walk.phys = addr & u64::from(u32::MAX);
+            return Ok(());
+        }
+        self.walk(addr, walk).map_err(|e| Fault::page(addr, e | self.access_error(access, by)))?;
         if !self.allows(walk.rights, access, by) {
             return Err(Fault::page(addr, error::P | self.access_error(access, by)));
         }
-        self.mark_used(&walk, access);
-        Ok(walk.phys)
+        Ok(())
     }
 
     /// The physical address, whatever the permissions; changes nothing.
@@ -88,14 +96,9 @@ impl Cpu {
         self.walk(addr, &mut walk).ok().map(|()| walk.phys)
     }
 
-    /// Where `addr` leads, and whether an access would mark a table entry inside decoded code; `None`: nowhere. Changes nothing.
-    pub(super) fn foresee(&self, addr: u64, access: Access) -> Option<(u64, bool)> {
-        if self.cr0 & cr0::PG == 0 {
-            return Some((addr & u64::from(u32::MAX), false));
-        }
-        let mut walk = Walk::default();
-        self.walk(addr, &mut walk).ok()?;
-        Some((walk.phys, walk.to_mark(access).any(|(at, _)| self.mem.has_code(at, 8))))
+    /// Whether the access would mark a table entry inside decoded code.
+    pub(super) fn marks_code(&self, walk: &Walk, access: Access) -> bool {
+        walk.to_mark(access).any(|(at, _)| self.mem.has_code(at, 8))
     }
 
     fn access_error(&self, access: Access, by: Privilege) -> u32 {
@@ -126,10 +129,50 @@ impl Cpu {
             }
     }
 
-    /// Whether a translation through the table entries in this word may be cached.
-    pub(super) fn may_be_cached(&self, word: u64) -> bool {
+    /// Whether a translation through the table entries in the word at `phys` may be cached: they are present and accessed,
+    /// because filling the TLB sets the accessed bits on the way.
+    fn may_be_cached(&self, phys: u64) -> bool {
+        let word = self.mem.read_u64(phys);
         let cached = |entry: u64| entry & (pte::P | pte::A) == pte::P | pte::A;
-        cached(word) || self.cr4 & cr4::PAE == 0 && cached(word >> 32)
+        cached(word) || self.mem.tables.is_small(phys) && cached(word >> 32)
+    }
+
+    /// Whether a write to `length` bytes at `phys` changes a page-table entry from which a translation may be cached.
+    pub(crate) fn unmaps(&self, phys: u64, length: usize) -> bool {
+        self.mem.tables.is_used(phys) && words(phys, length).any(|at| self.may_be_cached(at))
+    }
+
+    /// A write to `length` bytes at `phys` is to come: forgets what came through the page-table entries there. True if
+    /// there was something.
+    pub(super) fn unmap(&mut self, phys: u64, length: usize) -> bool {
+        if !self.mem.tables.is_used(phys) {
+            return false;
+        }
+        let mut any = false;
+        for at in words(phys, length) {
+            if self.may_be_cached(at) {
+                any = true;
+                let reach = self.mem.tables.reach(at);
+                self.forget(&Reach { code: self.was_fetched(at), ..reach });
+            }
+        }
+        if let Some(reach) = self.mem.tables.count_write(phys, any) {
+            self.forget(&reach);
+        }
+        any
+    }
+
+    /// Whether code may have been fetched through the entry in the word at `phys`.
+    fn was_fetched(&self, phys: u64) -> bool {
+        let entry = self.mem.read_u64(phys);
+        let next = (entry & pte::PS == 0).then_some(entry & FRAME);
+        let forbidden = entry & pte::XD != 0 && !self.mem.tables.is_small(phys);
+        !forbidden && self.mem.tables.was_fetched(phys, next)
+    }
+
+    fn forget(&mut self, reach: &Reach) {
+        self.spaces.forget(reach);
+        self.code_key = self.spaces.code_key(self.user);
     }
 
     /// Follows the tables without looking at permissions. The error is the P or RSVD part of the error code.
@@ -224,25 +267,30 @@ impl Cpu {
     /// Sets accessed bits on the way and the dirty bit of the leaf (SDM Vol. 3A, 4.8), and has the tables watched: a write to
     /// an entry from which something may be cached flushes it. So the TLB is transparent, and what a machine does is a
     /// function of its state alone (ARCHITECTURE.md, "The TLB cannot be seen").
-    fn mark_used(&mut self, walk: &Walk, access: Access) {
+    pub(super) fn mark_used(&mut self, addr: u64, walk: &Walk, access: Access) {
         for (at, wanted) in walk.to_mark(access) {
             // More is allowed than before: what is cached stays true.
             self.write_entry(at, &wanted.to_le_bytes()[..walk.entry_bytes]);
         }
-        for &(at, _) in &walk.entries[walk.leaf..walk.top] {
-            if self.mem.add_table(at) {
-                for tlb in self.spaces.tlbs() {
-                    tlb.protect(at & !PAGE_MASK);
-                }
+        let (space, fetch) = (self.spaces.number(), access == Access::Execute);
+        for level in walk.leaf..walk.top {
+            let step = Step { at: walk.entries[level].0, level: level as u32, bytes: walk.entry_bytes };
+            if self.mem.tables.note(step, addr, space, fetch) {
+                self.protect(step.at);
             }
         }
     }
 }
 
+/// The addresses of the 8-byte words that `length` bytes at `phys` touch.
+fn words(phys: u64, length: usize) -> impl Iterator<Item = u64> {
+    (phys & !7..phys + length as u64).step_by(8)
+}
+
 /// The result of following the tables. Filled in its place: a copy would wait for what was just written piece by piece.
 #[derive(Default)]
-struct Walk {
-    phys: u64,
+pub(super) struct Walk {
+    pub(super) phys: u64,
     /// RW and US as allowed by all levels, XD as forbidden by any.
     rights: u64,
     /// Level of the last entry: 0 for 4 KiB, 1 for 2 or 4 MiB, 2 for 1 GiB.

@@ -6,7 +6,7 @@ use memmap2::MmapMut;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::{PAGE_BITS, PAGE_BYTES, PAGE_MASK};
+use super::{PAGE_BITS, PAGE_BYTES, PAGE_MASK, Tables, Writers};
 
 /// Independent readers of "which pages were written since I last asked".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +33,10 @@ pub(crate) struct Mem {
     dirty: Vec<u8>,
     /// Per page: bit i is set when decoded code stands in bytes 64 i to 64 i + 63.
     code: Vec<u64>,
-    /// Per page: it holds an entry of a page table that a cached translation came from.
-    table: Vec<bool>,
-    /// The pages for which `table` is set.
-    tables: Vec<u64>,
+    /// The pages that hold page tables in use.
+    pub(crate) tables: Tables,
+    /// Per page: where TLBs let writes to it pass.
+    writers: Vec<Writers>,
     page_digests: Vec<u128>,
     digest: u128,
 }
@@ -51,8 +51,8 @@ impl Mem {
         let pages = length / PAGE_BYTES;
         let base = map.as_mut_ptr();
         let (dirty, code) = (vec![0; pages], vec![0; pages]);
-        let table = vec![false; pages];
-        Ok(Self { map, base, bytes, dirty, code, table, tables: Vec::new(), page_digests: vec![0; pages], digest: 0 })
+        let (tables, writers) = (Tables::new(pages), vec![Writers::NONE; pages]);
+        Ok(Self { map, base, bytes, dirty, code, tables, writers, page_digests: vec![0; pages], digest: 0 })
     }
 
     pub(crate) fn page_count(&self) -> usize {
@@ -124,31 +124,20 @@ impl Mem {
 
     /// Whether writes to the page of `phys` must be seen: decoded code or page-table entries in use stand in it.
     pub(crate) fn is_watched(&self, phys: u64) -> bool {
-        self.code.get((phys >> PAGE_BITS) as usize).is_some_and(|&c| c != 0) || self.is_table(phys)
+        self.code.get((phys >> PAGE_BITS) as usize).is_some_and(|&c| c != 0) || self.tables.is_used(phys)
     }
 
-    /// Whether the page of `phys` holds page-table entries in use.
-    pub(crate) fn is_table(&self, phys: u64) -> bool {
-        self.table.get((phys >> PAGE_BITS) as usize).is_some_and(|&t| t)
-    }
-
-    /// Notes that a translation from an entry in the page of `phys` is about to be cached. True if it is the page's first.
-    pub(crate) fn add_table(&mut self, phys: u64) -> bool {
-        match self.table.get_mut((phys >> PAGE_BITS) as usize) {
-            Some(table) if !*table => {
-                *table = true;
-                self.tables.push(phys >> PAGE_BITS);
-                true
-            }
-            _ => false,
+    /// Notes that a TLB is about to let writes at the linear address `addr` pass to the page of `phys`.
+    pub(crate) fn add_writer(&mut self, phys: u64, addr: u64) {
+        self.mark_dirty(phys);
+        if let Some(writers) = self.writers.get_mut((phys >> PAGE_BITS) as usize) {
+            writers.add(addr);
         }
     }
 
-    /// No translation is cached any more.
-    pub(crate) fn forget_tables(&mut self) {
-        for page in self.tables.drain(..) {
-            self.table[page as usize] = false;
-        }
+    /// Where TLBs let writes to the page of `phys` pass, which they will no longer do.
+    pub(crate) fn take_writers(&mut self, phys: u64) -> Writers {
+        self.writers.get_mut((phys >> PAGE_BITS) as usize).map_or(Writers::NONE, std::mem::take)
     }
 
     /// Whether decoded code may stand in `length` bytes at `phys` (within one page).

@@ -4,7 +4,8 @@
 //! the op again, or *bounces*: the operand is gathered into `Cpu::bounce`, the TLB entry points there for one op, and
 //! what the op wrote is scattered back. So no handler has a second version.
 
-use super::{Access, Entry, PAGE_MASK, Privilege, is_canonical};
+use super::paging::Walk;
+use super::{Access, Entry, PAGE_BITS, PAGE_MASK, Privilege, is_canonical};
 use crate::cpu::fault::{Fault, Trap};
 use crate::cpu::flags;
 use crate::cpu::regs::cr0;
@@ -104,12 +105,12 @@ impl Cpu {
         let addr = unbounded & self.ip_mask;
         let size = 1u64 << (code & access::LOG);
         let kind = if code & access::WRITE != 0 { Access::Write } else { Access::Read };
-        if !self.single && self.must_be_alone(addr, size, kind) {
-            self.exit = Exit::Single;
-            return Prepared::Leave;
-        }
-        let parts = match self.locate(addr, size, kind, Privilege::explicit(self.user), code & access::STACK != 0) {
-            Ok(parts) => parts,
+        let parts = match self.operand(addr, size, kind, code & access::STACK != 0) {
+            Ok(Some(parts)) => parts,
+            Ok(None) => {
+                self.exit = Exit::Single;
+                return Prepared::Leave;
+            }
             Err(trap) => {
                 self.exit = Exit::Trap(trap);
                 return Prepared::Leave;
@@ -132,23 +133,42 @@ impl Cpu {
         Prepared::Bounce
     }
 
-    /// Whether an access would reach a device, write to decoded code or change the mapping. That is found out before anything
-    /// is marked: the instruction will run again from its start, and may look at what would be marked.
-    fn must_be_alone(&self, addr: u64, size: u64, kind: Access) -> bool {
-        let hits = |addr: u64, length: u64| {
-            let Some((phys, marks_code)) = self.foresee(addr, kind) else { return false };
-            let changes = || self.mem.has_code(phys, length) || self.unmaps(phys, length as usize);
-            marks_code || !self.mem.is_ram(phys, 1) || kind == Access::Write && changes()
-        };
+    /// Translates an operand; `None`: its instruction must run alone. That is found out before anything is marked: the
+    /// instruction will run again from its start, and may look at what would be marked.
+    fn operand(&mut self, addr: u64, size: u64, kind: Access, stack: bool) -> Result<Option<Parts>, Trap> {
+        let by = Privilege::explicit(self.user);
+        let last = self.check_address(addr, size, by, stack)?;
+        let mut walk = Walk::default();
+        self.look_up(addr, kind, by, &mut walk)?;
         let room = 0x1000 - (addr & PAGE_MASK);
-        hits(addr, size.min(room)) || size > room && hits(addr.wrapping_add(room) & self.ip_mask, size - room)
+        if !self.single && self.must_be_alone(&walk, size.min(room), kind) {
+            return Ok(None);
+        }
+        if room >= size {
+            self.mark_used(addr, &walk, kind);
+            return Ok(Some(Parts { first: (walk.phys, size as usize), second: (0, 0) }));
+        }
+        let mut second = Walk::default();
+        if !self.single
+            && self.look_up(last & !PAGE_MASK, kind, by, &mut second).is_ok()
+            && self.must_be_alone(&second, size - room, kind)
+        {
+            return Ok(None);
+        }
+        self.locate(addr, size, kind, by, stack).map(Some)
+    }
+
+    /// Whether an access reaches a device, writes to decoded code or changes the mapping.
+    fn must_be_alone(&self, walk: &Walk, length: u64, kind: Access) -> bool {
+        let changes = || self.mem.has_code(walk.phys, length) || self.unmaps(walk.phys, length as usize);
+        self.marks_code(walk, kind) || !self.mem.is_ram(walk.phys, 1) || kind == Access::Write && changes()
     }
 
     /// Lets the TLB answer for the page of `addr`, which outside 64-bit mode may be one of several names of it.
     fn fill(&mut self, addr: u64, phys: u64, kind: Access) {
         let write = kind == Access::Write;
         if write {
-            self.mem.mark_dirty(phys);
+            self.mem.add_writer(phys, addr);
         }
         let host = self.mem.base().wrapping_add((phys & !PAGE_MASK) as usize);
         let entry = Entry::new(addr, phys, host, write);
@@ -189,8 +209,8 @@ impl Cpu {
         self.user && self.cr0 & cr0::AM != 0 && self.rflags & flags::AC != 0
     }
 
-    /// Translates all of `size` bytes at `addr`, which may cross one page.
-    fn locate(&mut self, addr: u64, size: u64, kind: Access, by: Privilege, stack: bool) -> Result<Parts, Trap> {
+    /// Checks what does not depend on page tables; returns the address of the last byte.
+    fn check_address(&self, addr: u64, size: u64, by: Privilege, stack: bool) -> Result<u64, Trap> {
         let mut last = addr.wrapping_add(size - 1);
         if addr <= self.ip_mask {
             last &= self.ip_mask;
@@ -201,6 +221,12 @@ impl Cpu {
         if by == Privilege::User && size > 1 && self.aligned() && addr & (size - 1) != 0 {
             return Err(Fault::AC0.into());
         }
+        Ok(last)
+    }
+
+    /// Translates all of `size` bytes at `addr`, which may cross one page.
+    fn locate(&mut self, addr: u64, size: u64, kind: Access, by: Privilege, stack: bool) -> Result<Parts, Trap> {
+        let last = self.check_address(addr, size, by, stack)?;
         let first = match self.known(addr, kind, by) {
             Some(phys) => phys,
             None => self.translate(addr, kind, by)?,
@@ -265,12 +291,8 @@ impl Cpu {
             }
             return;
         }
-        let unmaps = self.unmaps(phys, data.len());
+        self.refetch |= self.unmap(phys, data.len());
         self.write_entry(phys, data);
-        if unmaps {
-            self.refetch = true;
-            self.flush_tlb();
-        }
     }
 
     /// Writes RAM within one page without a look at cached translations; drops decoded code that it hits.
@@ -282,14 +304,25 @@ impl Cpu {
         self.mem.write(phys, data);
     }
 
-    /// Whether a write to `length` bytes at `phys` changes a page-table entry from which a translation may be cached. Such an
-    /// entry is present and accessed: filling the TLB sets the accessed bits on the way.
-    fn unmaps(&self, phys: u64, length: usize) -> bool {
-        if !self.mem.is_table(phys) {
+    /// Makes way for a REP that writes `length` bytes of RAM at `phys`, within one page, at once: drops decoded code there.
+    /// False if it must write element by element, as table entries in use or its own code stand there.
+    pub(crate) fn clear_way(&mut self, phys: u64, length: u64) -> bool {
+        if self.unmaps(phys, length as usize) {
             return false;
         }
-        let last = phys + length as u64 - 1;
-        (phys >> 3..=last >> 3).any(|entry| self.may_be_cached(self.mem.read_u64(entry << 3)))
+        if self.mem.has_code(phys, length) {
+            let own = |rip: u64| self.fetch_address(rip).ok().and_then(|at| self.translate_quietly(at));
+            // `Cpu::rip` is the next instruction's: the last byte is before it, the first no more than 15.
+            let page = phys >> PAGE_BITS;
+            if (1..=15)
+                .any(|back| own(self.rip.wrapping_sub(back) & self.ip_mask).is_none_or(|at| at >> PAGE_BITS == page))
+            {
+                return false;
+            }
+            self.refetch = true;
+            self.invalidate_code(phys, length);
+        }
+        true
     }
 
     /// Reads `out.len()` bytes (at most a page) at a linear address.

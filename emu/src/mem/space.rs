@@ -3,10 +3,10 @@
 //! A guest that returns to a mapping finds its translations and its blocks again: as the TLB is transparent
 //! (ARCHITECTURE.md, "The TLB cannot be seen"), what was true of a mapping stays true until a table entry in use is written.
 
-use super::Tlb;
+use super::{Reach, Tlb};
 
 /// Mappings remembered: a few processes, each with two sets of tables.
-const SPACES: usize = 8;
+pub(super) const SPACES: usize = 8;
 
 /// What the meaning of a linear address depends on, besides the tables in memory: the bits of CR0 (with
 /// RFLAGS.VM), CR3, CR4 and EFER (with the mode) that count, and what the instruction pointer is relative to.
@@ -44,24 +44,48 @@ impl Spaces {
         Self { list: (0..SPACES).map(|_| space()).collect(), checked: Tlb::new(), current: 0, key_count: 0 }
     }
 
-    /// Makes `mapping` the current one.
-    pub(crate) fn select(&mut self, mapping: Mapping) {
+    /// Makes `mapping` the current one. If it takes the place of another: the number of that.
+    pub(crate) fn select(&mut self, mapping: Mapping) -> Option<usize> {
         if self.list[self.current].mapping == Some(mapping) {
-            return;
+            return None;
         }
         let known = self.list.iter().position(|space| space.mapping == Some(mapping));
         self.current = known.unwrap_or((self.current + 1) % SPACES);
-        if known.is_none() {
-            self.key_count += 1;
-            let space = &mut self.list[self.current];
-            space.tlbs.iter_mut().for_each(Tlb::flush);
-            space.mapping = Some(mapping);
-            space.keys = [2 * self.key_count, 2 * self.key_count + 1];
+        if known.is_some() {
+            return None;
+        }
+        let space = &mut self.list[self.current];
+        space.tlbs.iter_mut().for_each(Tlb::flush);
+        space.mapping = Some(mapping);
+        space.keys = new_keys(&mut self.key_count);
+        Some(self.current)
+    }
+
+    /// Forgets what came through a table, or one of its entries.
+    pub(crate) fn forget(&mut self, reach: &Reach) {
+        for (number, space) in self.list.iter_mut().enumerate() {
+            if reach.spaces >> number & 1 == 0 {
+                continue;
+            }
+            for tlb in &mut space.tlbs {
+                match reach.range {
+                    Some((from, length)) => tlb.forget(from, length),
+                    None => tlb.flush(),
+                }
+            }
+            if reach.code {
+                space.keys = new_keys(&mut self.key_count);
+            }
         }
     }
 
+    /// Number of the current mapping.
+    pub(crate) fn number(&self) -> usize {
+        self.current
+    }
+
     /// Forgets everything; there is no current mapping until `select`.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn forget_all(&mut self) {
         for space in &mut self.list {
             space.mapping = None;
             space.tlbs.iter_mut().for_each(Tlb::flush);
@@ -85,4 +109,10 @@ impl Spaces {
     pub(crate) fn tlbs(&mut self) -> impl Iterator<Item = &mut Tlb> {
         self.list.iter_mut().flat_map(|space| &mut space.tlbs)
     }
+}
+
+/// Keys that have never been used, for supervisor and user.
+fn new_keys(count: &mut u64) -> [u64; 2] {
+    *count += 1;
+    [2 * *count, 2 * *count + 1]
 }

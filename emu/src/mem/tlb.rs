@@ -23,7 +23,7 @@ impl Cell for [[u8; 16]; 2] {
 }
 
 /// Entries per privilege.
-const ENTRIES: usize = 1024;
+const ENTRIES: usize = 2048;
 
 /// What is known of one linear page. Tags are page addresses, or `NO_TAG`.
 #[derive(Clone, Copy)]
@@ -67,24 +67,57 @@ impl Tlb {
         self.entries[index(addr)] = entry;
     }
 
+    /// Forgets `length` bytes from the linear address `from`, under any name that 32-bit code has for them.
+    pub(super) fn forget(&mut self, from: u64, length: u64) {
+        if length >> super::PAGE_BITS >= ENTRIES as u64 {
+            self.flush();
+        } else if !self.empty {
+            for addr in (from..from + length).step_by(super::PAGE_BYTES) {
+                let entry = self.entry(addr);
+                if (entry.read ^ addr) as u32 == 0 {
+                    *entry = EMPTY;
+                }
+            }
+        }
+    }
+
     /// Forgets every write permission.
     pub(crate) fn flush_writes(&mut self) {
-        self.forget_writes(|_| true);
-    }
-
-    /// Forgets the write permission to a physical page, wherever it is mapped.
-    pub(crate) fn protect(&mut self, phys_page: u64) {
-        self.forget_writes(|entry| entry.phys == phys_page);
-    }
-
-    fn forget_writes(&mut self, to: impl Fn(&Entry) -> bool) {
         if !self.empty {
-            self.entries.iter_mut().filter(|entry| to(entry)).for_each(|entry| entry.write = NO_TAG);
+            self.entries.iter_mut().for_each(|entry| entry.write = NO_TAG);
         }
+    }
+
+    /// Forgets the write permission to a physical page, which is where `writers` says.
+    pub(crate) fn protect(&mut self, phys_page: u64, writers: Writers) {
+        if self.empty {
+            return;
+        }
+        let entries = match writers {
+            Writers::NONE => return,
+            Writers::MANY => &mut self.entries[..],
+            Writers(at) => &mut self.entries[usize::from(at - 1)..usize::from(at)],
+        };
+        entries.iter_mut().filter(|entry| entry.phys == phys_page).for_each(|entry| entry.write = NO_TAG);
     }
 
     pub(crate) fn entry(&mut self, addr: u64) -> &mut Entry {
         &mut self.entries[index(addr)]
+    }
+}
+
+/// Which entries may let writes to a page of RAM pass: none, one (its number and 1), or many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Writers(u16);
+
+impl Writers {
+    pub(super) const NONE: Self = Self(0);
+    const MANY: Self = Self(u16::MAX);
+
+    /// The entry for `addr`, too.
+    pub(super) fn add(&mut self, addr: u64) {
+        let one = Self(index(addr) as u16 + 1);
+        *self = if *self == Self::NONE || *self == one { one } else { Self::MANY };
     }
 }
 
