@@ -1,15 +1,13 @@
-//! Files that are images of disks: raw ones, which are mapped and may follow what the guest writes, and qcow2.
+//! Files that are images of disks: raw ones, which may follow what the guest writes, and qcow2.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use emu::{DiskMode, Image, SECTOR_BYTES, image_digest};
 use imago::qcow2::Qcow2;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder};
-use memmap2::Mmap;
 
 use super::errors;
 
@@ -21,7 +19,8 @@ pub(crate) struct FileImage {
 }
 
 enum Content {
-    Raw(Mmap),
+    /// So many bytes.
+    Raw(u64),
     Qcow2(Box<FormatAccess<imago::file::File>>),
 }
 
@@ -44,9 +43,9 @@ impl FileImage {
             Format::Other(other) => bail!("{}: it is {other}", about()),
             Format::Qcow2 if follows => bail!("{} with mode=rw: it is qcow2, and only a raw image can follow", about()),
             Format::Qcow2 => Content::Qcow2(Box::new(qcow2(&file).with_context(about)?)),
-            // SAFETY: the map is only read. Others who write to the file despite its lock change what the guest sees, and
-            // blocks that follow the guest's writes are not read again; `read` looks whether the file has been cut.
-            Format::Raw => Content::Raw(unsafe { Mmap::map(&file) }.with_context(about)?),
+            // Others who write to the file despite its lock change what the guest sees; blocks that follow the guest's writes
+            // are not read again. It is not mapped: what was read of it would count as our memory.
+            Format::Raw => Content::Raw(bytes),
         };
         let image = Self { path: path.to_owned(), file, content };
         let bytes = image.bytes();
@@ -59,16 +58,9 @@ impl FileImage {
         &self.path
     }
 
-    /// The digest that names it. All of a file that is mapped would count as our memory: it is read instead.
-    ///
-    /// # Errors
-    /// If the host has no more handles.
-    pub(crate) fn digest(&self) -> Result<u128> {
-        if let Content::Qcow2(_) = &self.content {
-            return Ok(image_digest(self));
-        }
-        let file = self.file.try_clone().with_context(|| format!("cannot read {}", self.path.display()))?;
-        Ok(image_digest(&Reading { image: self, file: Mutex::new(file) }))
+    /// The digest that names it.
+    pub(crate) fn digest(&self) -> u128 {
+        image_digest(self)
     }
 
     /// Writes what the guest has written.
@@ -76,9 +68,8 @@ impl FileImage {
     /// # Errors
     /// What the host says.
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let mut file = &self.file;
-        let written = file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes));
-        written.with_context(|| format!("cannot write {} at offset {offset}", self.path.display()))
+        place::write_all(&self.file, bytes, offset)
+            .with_context(|| format!("cannot write {} at offset {offset}", self.path.display()))
     }
 
     /// Makes durable what was written.
@@ -93,7 +84,7 @@ impl FileImage {
 impl Image for FileImage {
     fn bytes(&self) -> u64 {
         match &self.content {
-            Content::Raw(map) => map.len() as u64,
+            Content::Raw(bytes) => *bytes,
             Content::Qcow2(access) => access.size(),
         }
     }
@@ -101,15 +92,13 @@ impl Image for FileImage {
     fn read(&self, offset: u64, out: &mut [u8]) {
         let path = self.path.display();
         match &self.content {
-            Content::Raw(map) => {
-                // Behind the end of a file that was cut the map gives a signal that kills without a word.
-                let whole = self.file.metadata().is_ok_and(|metadata| metadata.len() >= map.len() as u64);
-                let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                match map.get(start..start.saturating_add(out.len())) {
-                    Some(bytes) if whole => out.copy_from_slice(bytes),
-                    _ => errors::fatal(format_args!("{path} was cut while a guest has it as its disk")),
+            Content::Raw(_) => match place::read_exact(&self.file, out, offset) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    errors::fatal(format_args!("{path} was cut while a guest has it as its disk"));
                 }
-            }
+                Err(error) => errors::fatal(format_args!("cannot read {path} at offset {offset}: {error}")),
+            },
             Content::Qcow2(access) => {
                 if let Err(error) = access.read(out, offset) {
                     errors::fatal(format_args!("cannot read {path}, which a guest has as its disk: {error}"));
@@ -117,29 +106,52 @@ impl Image for FileImage {
             }
         }
     }
-}
-
-/// A raw image that is read and not mapped.
-struct Reading<'a> {
-    image: &'a FileImage,
-    file: Mutex<File>,
-}
-
-impl Image for Reading<'_> {
-    fn bytes(&self) -> u64 {
-        self.image.bytes()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(out)) {
-            errors::fatal(format_args!("cannot read {} at offset {offset}: {error}", self.image.path.display()));
-        }
-    }
 
     fn is_hole(&self, offset: u64, length: u64) -> bool {
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        next_data(&file, offset).is_some_and(|data| data >= offset + length)
+        let raw = matches!(self.content, Content::Raw(_));
+        raw && next_data(&self.file, offset).is_some_and(|data| data >= offset + length)
+    }
+}
+
+/// Reading and writing at a place of a file, wherever its position is.
+mod place {
+    use std::fs::File;
+    use std::io;
+    #[cfg(unix)]
+    use std::os::unix::fs::FileExt;
+    #[cfg(windows)]
+    use std::os::windows::fs::FileExt;
+
+    #[cfg(unix)]
+    pub(super) fn read_exact(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
+        file.read_exact_at(out, offset)
+    }
+
+    #[cfg(unix)]
+    pub(super) fn write_all(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    #[cfg(windows)]
+    pub(super) fn read_exact(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !out.is_empty() {
+            match file.seek_read(out, offset)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => (out, offset) = (&mut out[n..], offset + n as u64),
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(windows)]
+    pub(super) fn write_all(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match file.seek_write(bytes, offset)? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                n => (bytes, offset) = (&bytes[n..], offset + n as u64),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -209,6 +221,8 @@ fn qcow2(file: &File) -> Result<FormatAccess<imago::file::File>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
     use super::*;
 
     #[test]
@@ -245,13 +259,13 @@ mod tests {
             file.write_all(data).unwrap();
         }
         let image = FileImage::open(&path, DiskMode::ReadOnly).unwrap();
-        assert_eq!(image.digest().unwrap(), image_digest(&content));
+        assert_eq!(image.digest(), image_digest(&content));
         // Written by the guest where a hole was.
         drop(image);
         let image = FileImage::open(&path, DiskMode::WriteThrough).unwrap();
         image.write(7 << 20, &[9; 512]).unwrap();
         content[7 << 20..][..512].fill(9);
-        assert_eq!(image.digest().unwrap(), image_digest(&content));
+        assert_eq!(image.digest(), image_digest(&content));
     }
 
     #[cfg(target_os = "linux")]
@@ -261,9 +275,8 @@ mod tests {
         let path = dir.path().join("sparse.img");
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
         let image = FileImage::open(&path, DiskMode::ReadOnly).unwrap();
-        let reading = Reading { image: &image, file: Mutex::new(image.file.try_clone().unwrap()) };
-        assert!(reading.is_hole(0, 1 << 20) && reading.is_hole((1 << 40) - (1 << 20), 1 << 20));
+        assert!(image.is_hole(0, 1 << 20) && image.is_hole((1 << 40) - (1 << 20), 1 << 20));
         std::fs::write(&path, [1; 512]).unwrap();
-        assert!(!reading.is_hole(0, 512));
+        assert!(!image.is_hole(0, 512));
     }
 }
