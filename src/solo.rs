@@ -15,8 +15,9 @@ use crate::host::entropy::Entropy;
 use crate::host::errors::say;
 use crate::host::keyboard::Typed;
 use crate::host::progress::Progress;
+use crate::host::signals;
 use crate::host::surroundings::Surroundings;
-use crate::host::{signals, terminal};
+use crate::host::terminal::SizeWatch;
 use crate::outlet::{Batch, LogFile, Outlet};
 use crate::snapshot::Plan;
 
@@ -30,8 +31,6 @@ const DIGEST_EVERY: Duration = Duration::from_secs(1);
 const LOG_EVERY: Duration = Duration::from_millis(100);
 /// How long a halted guest sleeps before we look whether the operator wants an end.
 const SLEEP_MAX: Duration = Duration::from_millis(20);
-/// How often we look whether the terminal has another size.
-const SIZE_EVERY: Duration = Duration::from_millis(200);
 /// Typed bytes wait outside while the guest has so many to read.
 const BACKLOG_MAX: usize = 256;
 
@@ -76,9 +75,7 @@ pub(crate) struct Solo {
     client: u64,
     seq: u64,
     clock_input_ns: u64,
-    /// Size of the terminal as the guest knows it, and when we looked.
-    size: Option<(u16, u16)>,
-    sized: Option<Instant>,
+    size: SizeWatch,
     logged: Instant,
     digested: Instant,
     /// Until the guest says something.
@@ -106,8 +103,7 @@ impl Solo {
             client,
             seq: 0,
             clock_input_ns,
-            size: None,
-            sized: None,
+            size: SizeWatch::default(),
             logged,
             digested,
             progress: None,
@@ -223,16 +219,9 @@ impl Solo {
 
     /// Tells a virtio console the size of the terminal.
     fn tell_size(&mut self) {
-        let knows = self.machine.config().devices.console == ConsolePort::Virtio;
-        if !knows || self.sized.is_some_and(|at| at.elapsed() < SIZE_EVERY) {
-            return;
-        }
-        self.sized = Some(Instant::now());
-        let size = terminal::size();
-        if size != self.size
-            && let Some((columns, rows)) = size
+        if self.machine.config().devices.console == ConsolePort::Virtio
+            && let Some((columns, rows)) = self.size.poll()
         {
-            self.size = size;
             self.recorder.deliver(&mut self.machine, Input::ConsoleSize { columns, rows });
         }
     }

@@ -251,5 +251,6 @@ mod tests {
         assert_eq!(encode(&input)[HEADER_BYTES..], [11, 1, 2, b'h', b'i']);
         let control = Message::ClientControl(emu::Control::CtrlAltDel);
         assert_eq!(encode(&control)[HEADER_BYTES..], [14, 2]);
+        assert_eq!(encode(&Message::ClientSize { columns: 80, rows: 24 })[HEADER_BYTES..], [15, 80, 24]);
     }
 }

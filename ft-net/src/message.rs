@@ -82,6 +82,13 @@ pub enum Message {
     ClientStatus(ClientStatus),
     /// A button was pressed. Not numbered and not sent again: what is lost with a replica can be seen to be, and pressed again.
     ClientControl(Control),
+    /// The size of the client's terminal, when it is connected and whenever it changes. The last that was told holds.
+    ClientSize {
+        /// Characters in a line.
+        columns: u16,
+        /// Lines.
+        rows: u16,
+    },
 }
 
 /// Who is speaking.
@@ -192,6 +199,7 @@ impl Message {
             Message::ClientAck { .. } => "ClientAck",
             Message::ClientStatus(_) => "ClientStatus",
             Message::ClientControl(_) => "ClientControl",
+            Message::ClientSize { .. } => "ClientSize",
         }
     }
 }

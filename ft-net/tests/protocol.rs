@@ -225,9 +225,38 @@ fn a_button_that_was_pressed_while_nobody_served_is_told_once() {
     while let Some(message) = client.poll_message() {
         primary.handle_message(ms(1), conn, message);
     }
-    assert!(primary.has_control());
+    assert!(primary.has_wish());
     assert_eq!((primary.poll_control(), primary.poll_control()), (Some(Control::PowerButton), None));
     client.handle_disconnect();
     client.handle_connect(ms(2));
     assert!(!std::iter::from_fn(|| client.poll_message()).any(|m| matches!(m, Message::ClientControl(_))));
+}
+
+#[test]
+fn a_terminal_tells_its_size_to_whoever_serves_next_too() {
+    let told = |client: &mut Client| {
+        let sizes = std::iter::from_fn(|| client.poll_message()).filter(|m| matches!(m, Message::ClientSize { .. }));
+        sizes.collect::<Vec<_>>()
+    };
+    let mut client = Client::new(7, config().timeout, ms(0));
+    client.resize(80, 24);
+    client.resize(100, 30);
+    assert_eq!(told(&mut client), []);
+    let size = Message::ClientSize { columns: 100, rows: 30 };
+    for round in 1..3 {
+        client.handle_connect(ms(round));
+        assert_eq!(told(&mut client), std::slice::from_ref(&size));
+        assert_eq!(told(&mut client), []);
+        client.handle_disconnect();
+    }
+
+    let mut primary = protected();
+    let conn = ConnId(9);
+    primary.handle_connect(ms(1), conn);
+    for message in [Message::ClientHello { client: 7 }, Message::ClientSize { columns: 80, rows: 24 }, size] {
+        primary.handle_message(ms(1), conn, message);
+    }
+    assert!(primary.has_wish());
+    assert_eq!((primary.poll_size(), primary.poll_size()), (Some((100, 30)), None), "the last one holds");
+    assert!(!primary.has_wish());
 }

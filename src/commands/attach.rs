@@ -13,6 +13,7 @@ use crate::cli::AttachArgs;
 use crate::exit;
 use crate::host::errors::{print, say};
 use crate::host::keyboard::Typed;
+use crate::host::terminal::SizeWatch;
 use crate::host::{files, keyboard, signals};
 
 /// Silence after which a connection is given up.
@@ -33,7 +34,8 @@ pub(crate) fn run(args: &AttachArgs) -> Result<u8> {
     let client = Attach::start(shared.clone(), TIMEOUT)?;
     let console = ConsoleReader::new(&shared, offset);
     let patience = Some(Instant::now() + TIMEOUT);
-    Session { console, shared, instance, client, served: true, patience }.run(&typed)
+    let size = SizeWatch::default();
+    Session { console, shared, instance, client, size, served: true, patience }.run(&typed)
 }
 
 /// The id of the run, once there is one; `None` if the operator does not want to wait.
@@ -56,6 +58,7 @@ struct Session {
     instance: u64,
     client: Attach,
     console: ConsoleReader,
+    size: SizeWatch,
     /// Whether the last we heard was that somebody serves.
     served: bool,
     /// When to say that nobody serves from the first.
@@ -70,6 +73,9 @@ impl Session {
             }
             for typed in typed.try_iter() {
                 typed.send(&self.client);
+            }
+            if let Some((columns, rows)) = self.size.poll() {
+                self.client.resize(columns, rows);
             }
             let ended = self.ended()?;
             self.show()?; // What was written before the end was told is all there is.

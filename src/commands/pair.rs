@@ -1,6 +1,7 @@
 //! `ftemu run --primary` and `ftemu run --backup`: a replica of a guest that survives the other one.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -15,6 +16,7 @@ use crate::cli::RunArgs;
 use crate::exit;
 use crate::host::errors::{print, say};
 use crate::host::recorded_disks::Search;
+use crate::host::terminal::SizeWatch;
 use crate::host::{files, keyboard, signals};
 
 /// How often we look whether the operator wants an end.
@@ -76,18 +78,24 @@ fn hand(options: &Options, timeout: Duration) -> Operator {
     operator
 }
 
-fn type_in(shared: &Shared, timeout: Duration) {
-    let mut client = None;
-    for typed in keyboard::start() {
-        if client.is_none() {
+/// A replica without a terminal, into which nothing is typed, is no client.
+fn type_in(shared: &Shared, timeout: Duration) -> ! {
+    let (keys, mut size, mut client) = (keyboard::start(), SizeWatch::default(), None);
+    loop {
+        let typed = keys.recv_timeout(SizeWatch::EVERY);
+        let resized = size.poll();
+        if client.is_none() && (typed.is_ok() || resized.is_some()) {
             client = Attach::start(shared.clone(), timeout).ok();
         }
-        if let Some(client) = &client {
-            typed.send(client);
+        if let (Some(client), Some((columns, rows))) = (&client, resized) {
+            client.resize(columns, rows);
+        }
+        match (&client, typed) {
+            (Some(client), Ok(typed)) => typed.send(client),
+            (_, Err(RecvTimeoutError::Disconnected)) => std::thread::sleep(SizeWatch::EVERY),
+            _ => {}
         }
     }
-    // The client goes on sending what it has for as long as this process lives.
-    std::mem::forget(client);
 }
 
 fn code(exit: &Exit, shared: &Shared) -> u8 {

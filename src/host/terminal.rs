@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 
@@ -23,9 +24,32 @@ pub(crate) fn restore() {
 }
 
 /// Columns and rows of the terminal that shows the output, if one does.
-pub(crate) fn size() -> Option<(u16, u16)> {
+fn size() -> Option<(u16, u16)> {
     // Without a terminal, crossterm would look for one elsewhere.
     if io::stdout().is_terminal() { crossterm::terminal::size().ok() } else { None }
+}
+
+/// Looks for another size of the terminal now and then.
+#[derive(Debug, Default)]
+pub(crate) struct SizeWatch {
+    known: Option<(u16, u16)>,
+    looked: Option<Instant>,
+}
+
+impl SizeWatch {
+    /// How often it looks, at most.
+    pub(crate) const EVERY: Duration = Duration::from_millis(200);
+
+    /// Columns and rows, if they are others than at the last call.
+    pub(crate) fn poll(&mut self) -> Option<(u16, u16)> {
+        if self.looked.is_some_and(|at| at.elapsed() < Self::EVERY) {
+            return None;
+        }
+        self.looked = Some(Instant::now());
+        let new = size().filter(|&size| self.known != Some(size))?;
+        self.known = Some(new);
+        Some(new)
+    }
 }
 
 /// A panic is a bug of ours; the user's terminal must survive it all the same.

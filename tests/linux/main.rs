@@ -23,3 +23,5 @@ mod prepared;
 mod recording;
 #[cfg(unix)]
 mod service;
+#[cfg(unix)]
+mod terminal;

@@ -76,6 +76,11 @@ pub trait Leader: Sized {
     /// Can the machine take more typed bytes?
     fn console_room(&self) -> bool;
 
+    /// Does its console know the size of a terminal?
+    fn has_size(&self) -> bool {
+        false
+    }
+
     /// The hardware address of its network card, if it has one.
     fn mac(&self) -> Option<[u8; 6]> {
         None

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use emu::{ClockMode, DirtySet, Input, Machine, MachineConfig, MachineState, Output, Position, Stop, Until};
+use emu::{
+    ClockMode, ConsolePort, DirtySet, Input, Machine, MachineConfig, MachineState, Output, Position, Stop, Until,
+};
 use replay::snapshot::{pages_segment, state_segment};
 use replay::{Live, Recorder, ReplayStop, Replayer, codec, decode_bare, decode_segment};
 
@@ -169,6 +171,10 @@ impl Leader for Recorded {
 
     fn console_room(&self) -> bool {
         !self.is_off() && self.machine.console_backlog() < BACKLOG_MAX
+    }
+
+    fn has_size(&self) -> bool {
+        self.machine.config().devices.console == ConsolePort::Virtio
     }
 
     fn mac(&self) -> Option<[u8; 6]> {

@@ -94,6 +94,9 @@ impl<L: Leader> Serving<L> {
         while let Some(control) = self.primary.poll_control() {
             self.leader.deliver(Input::Control(control));
         }
+        if let Some((columns, rows)) = self.primary.poll_size().filter(|_| self.leader.has_size()) {
+            self.leader.deliver(Input::ConsoleSize { columns, rows });
+        }
         let guest_now_ns = self.answers.clock.at(now);
         if self.leader.clock_due_ns().is_some_and(|due_ns| due_ns <= guest_now_ns) {
             self.leader.deliver(Input::Clock { ns: guest_now_ns });
@@ -178,7 +181,7 @@ impl<L: Leader> Serving<L> {
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let clock = self.leader.clock_due_ns().map(|ns| self.answers.clock.when(ns));
         let typed = self.primary.has_input() && self.leader.console_room();
-        let typed = if self.primary.has_control() { Some(Time::ZERO) } else { typed.then_some(self.line_free) };
+        let typed = if self.primary.has_wish() { Some(Time::ZERO) } else { typed.then_some(self.line_free) };
         // More come at a time than its card holds, and those that are here already wake nobody.
         let frame = (!self.frames.is_empty() && self.leader.frame_room()).then_some(Time::ZERO);
         let machine = [clock, typed, frame].into_iter().flatten().min();

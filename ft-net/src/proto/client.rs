@@ -24,6 +24,9 @@ pub struct Client {
     /// How many of them were sent on this connection.
     sent: usize,
     controls: VecDeque<Control>,
+    /// Columns and rows of the terminal, and whether whoever serves has been told.
+    size: Option<(u16, u16)>,
+    told_size: bool,
     queue: VecDeque<Message>,
     status: Option<ClientStatus>,
     over: Option<Bye>,
@@ -46,6 +49,8 @@ impl Client {
             unsafe_inputs: VecDeque::new(),
             sent: 0,
             controls: VecDeque::new(),
+            size: None,
+            told_size: false,
             queue: VecDeque::new(),
             status: None,
             over: None,
@@ -63,11 +68,17 @@ impl Client {
         self.controls.push_back(control);
     }
 
+    /// The terminal has so many columns and rows now: whoever serves is told, and whoever serves next.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        (self.size, self.told_size) = (Some((columns, rows)), false);
+    }
+
     /// A connection to whoever serves exists.
     pub fn handle_connect(&mut self, now: Time) {
         self.connected = true;
         self.heard = now;
         self.sent = 0;
+        self.told_size = false;
         self.queue.clear();
         self.hello(now);
     }
@@ -114,6 +125,9 @@ impl Client {
         }
         if let Some(control) = self.controls.pop_front() {
             return Some(Message::ClientControl(control));
+        }
+        if let Some((columns, rows)) = self.size.filter(|_| !std::mem::replace(&mut self.told_size, true)) {
+            return Some(Message::ClientSize { columns, rows });
         }
         let bytes = self.unsafe_inputs.get(self.sent).filter(|_| self.sent < WINDOW)?.clone();
         self.sent += 1;

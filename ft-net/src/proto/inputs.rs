@@ -34,6 +34,8 @@ pub(crate) struct Clients {
     /// Delivered, not acknowledged yet, in the order of their entries.
     pending: VecDeque<Pending>,
     controls: VecDeque<Control>,
+    /// Columns and rows of the terminal that told last, not delivered yet.
+    size: Option<(u16, u16)>,
 }
 
 #[derive(Debug)]
@@ -79,12 +81,20 @@ impl Clients {
         self.controls.pop_front()
     }
 
+    pub(crate) fn resized(&mut self, columns: u16, rows: u16) {
+        self.size = Some((columns, rows));
+    }
+
+    pub(crate) fn poll_size(&mut self) -> Option<(u16, u16)> {
+        self.size.take()
+    }
+
     pub(crate) fn has_arrived(&self) -> bool {
         !self.arrived.is_empty()
     }
 
-    pub(crate) fn has_control(&self) -> bool {
-        !self.controls.is_empty()
+    pub(crate) fn has_wish(&self) -> bool {
+        !self.controls.is_empty() || self.size.is_some()
     }
 
     pub(crate) fn poll(&mut self) -> Option<ClientInput> {
@@ -127,7 +137,7 @@ mod tests {
             clients.pressed(Control::PowerButton);
         }
         assert_eq!(std::iter::from_fn(|| clients.poll_control()).count(), CONTROLS_MAX);
-        assert!(!clients.has_control());
+        assert!(!clients.has_wish());
     }
 
     #[test]

@@ -215,6 +215,10 @@ impl Primary {
                 self.clients.pressed(control);
                 Ok(())
             }
+            Message::ClientSize { columns, rows } => {
+                self.clients.resized(columns, rows);
+                Ok(())
+            }
             Message::ClientHello { .. } => {
                 self.send_status(conn);
                 Ok(())
@@ -531,10 +535,10 @@ impl Primary {
         self.clients.has_arrived()
     }
 
-    /// Is there one for [`Self::poll_control`]?
+    /// Is there one for [`Self::poll_control`] or [`Self::poll_size`]?
     #[must_use]
-    pub fn has_control(&self) -> bool {
-        self.clients.has_control()
+    pub fn has_wish(&self) -> bool {
+        self.clients.has_wish()
     }
 
     /// The next input of a client, for the machine; then [`Self::input_logged`].
@@ -545,6 +549,11 @@ impl Primary {
     /// The next button that a client has pressed, for the machine.
     pub fn poll_control(&mut self) -> Option<Control> {
         self.clients.poll_control()
+    }
+
+    /// Columns and rows that the terminal of a client has now, for the machine.
+    pub fn poll_size(&mut self) -> Option<(u16, u16)> {
+        self.clients.poll_size()
     }
 
     /// The next event.

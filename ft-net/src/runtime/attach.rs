@@ -52,6 +52,7 @@ struct Progress {
 enum ToClient {
     Typed(Vec<u8>),
     Pressed(Control),
+    Resized(u16, u16),
     Heard(Heard),
 }
 
@@ -93,6 +94,11 @@ impl Attach {
         let _ = self.to.send(ToClient::Pressed(control)); // As above.
     }
 
+    /// The terminal has so many columns and rows now.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let _ = self.to.send(ToClient::Resized(columns, rows)); // As above.
+    }
+
     /// Will everything typed so far survive a crash of whoever serves?
     #[must_use]
     pub fn all_safe(&self) -> bool {
@@ -127,6 +133,7 @@ impl Worker {
                     self.client.input(&bytes);
                 }
                 Ok(ToClient::Pressed(control)) => self.client.control(control),
+                Ok(ToClient::Resized(columns, rows)) => self.client.resize(columns, rows),
                 Ok(ToClient::Heard(heard)) => {
                     if self.heard(heard).is_err() {
                         return;

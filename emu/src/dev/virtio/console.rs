@@ -98,6 +98,11 @@ impl Device for Console {
         config
     }
 
+    /// Linux does not look at the size of a terminal that had one before.
+    fn announces_config(&self) -> bool {
+        self.size != [0, 0]
+    }
+
     fn write_config(&mut self, offset: u32, data: &[u8]) -> Option<u8> {
         if offset == CONFIG_EMERGENCY { data.first().copied() } else { None }
     }

@@ -240,6 +240,8 @@ impl Function {
                     self.isr = 0;
                     self.msix.withdraw();
                 }
+                Effect::Started if device.announces_config() => self.config_changed(),
+                Effect::Started => {}
             },
             AREA_DEVICE => return device.write_config(at, data),
             AREA_NOTIFY if at.is_multiple_of(NOTIFY_STEP) => self.transport.notify(at / NOTIFY_STEP),

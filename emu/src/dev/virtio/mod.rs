@@ -120,6 +120,11 @@ pub(crate) trait Device {
         Vec::new()
     }
 
+    /// Whether a driver that has started is told that the configuration has changed, because it looks only then.
+    fn announces_config(&self) -> bool {
+        false
+    }
+
     /// The driver writes its configuration. What comes back is a byte for the console.
     fn write_config(&mut self, _offset: u32, _data: &[u8]) -> Option<u8> {
         None

@@ -98,6 +98,18 @@ fn a_new_size_of_the_terminal_interrupts() {
 }
 
 #[test]
+fn a_driver_is_told_the_size_that_the_terminal_had_before_it_started() {
+    for (size, status) in [([0, 0], 0), ([80, 24], 2)] {
+        let mut rig = Rig::new(Model::Console(Console::default()));
+        rig.console().resize(size[0], size[1]);
+        rig.function.config_changed();
+        assert_eq!(rig.read(0x1000, 1), 0, "nobody is there");
+        Driver::start(&mut rig, 1);
+        assert_eq!((rig.read(0x1000, 1), rig.read(0x1000, 1)), (status, 0));
+    }
+}
+
+#[test]
 fn an_emergency_write_prints_before_anything_is_set_up() {
     let mut rig = Rig::new(Model::Console(Console::default()));
     assert_eq!(rig.write(0x2008, u32::from(b'!'), 4), Some(b'!'));

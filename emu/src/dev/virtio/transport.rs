@@ -78,6 +78,8 @@ pub(super) enum Effect {
     Reset,
     /// One queue is.
     QueueReset(usize),
+    /// The driver is ready.
+    Started,
 }
 
 impl Transport {
@@ -184,7 +186,7 @@ impl Transport {
                     *self = Self::new(sizes);
                     effect = Effect::Reset;
                 }
-                STATUS => self.set_status(value as u8, features),
+                STATUS => effect = self.set_status(value as u8, features),
                 QUEUE_RESET if value == 1 => effect = self.reset_queue(sizes),
                 _ => self.set(at, value, sizes),
             }
@@ -193,7 +195,8 @@ impl Transport {
     }
 
     /// The driver sets bits of the status; only a reset clears them.
-    fn set_status(&mut self, value: u8, features: u64) {
+    fn set_status(&mut self, value: u8, features: u64) -> Effect {
+        let before = self.status;
         self.status |= value & STATUS_DRIVER & !(FEATURES_OK | DRIVER_OK);
         if value & FEATURES_OK != 0 && acceptable(self.driver_features, features) {
             self.status |= FEATURES_OK;
@@ -201,6 +204,7 @@ impl Transport {
         if self.status & FEATURES_OK != 0 {
             self.status |= value & DRIVER_OK;
         }
+        if !before & self.status & DRIVER_OK != 0 { Effect::Started } else { Effect::Nothing }
     }
 
     /// The driver takes back what is in the selected queue (2.6.1).
