@@ -73,6 +73,23 @@ fn what_was_seen_of_a_clock_is_never_taken_back() {
 }
 
 #[test]
+fn a_pair_goes_on_from_a_snapshot() {
+    let (room, site) = (tempfile::tempdir().unwrap(), Site::new(TIMEOUT_MS));
+    let path = room.path().join("snapshot");
+    let snapshot = ["--snapshot", path.to_str().unwrap(), "--snapshot-at", "console:50\r\n"];
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ftemu"));
+    command.args(["run", "guest:counter", "--append", "count=100 hz=50"]).args(snapshot);
+    let alone = command.stdin(std::process::Stdio::null()).output().unwrap();
+    assert_eq!(alone.stdout, numbers(100));
+    let mut primary = site.run(&["--from", path.to_str().unwrap(), "--primary"]);
+    primary.hear("serving");
+    let (mut primary, mut backup) = take_over(&site, primary, site.backup());
+    assert_eq!((primary.code(), backup.code()), (Some(0), Some(0)));
+    // All that the snapshot had not said, from the beginning of the record.
+    assert_eq!(site.record(), numbers(100)[numbers(50).len() - "done\r\n".len()..]);
+}
+
+#[test]
 fn a_stopped_primary_that_comes_back_has_not_spoken_and_ends() {
     let site = Site::new("400");
     let mut old = site.primary("counter", "count=500 hz=100");
@@ -277,7 +294,7 @@ fn a_disk_survives_what_its_hosts_do_not() {
     let copy = room.path().join("copy.img");
     std::fs::copy(&path, &copy).unwrap();
     let image = std::fs::read(&path).unwrap();
-    let append = "ops=6000 every=20";
+    let append = "ops=20000 every=60";
     let expected = said_of_disk(append, &path);
     let disk = ["--disk", path.to_str().unwrap()];
     let site = Site::new(TIMEOUT_MS);

@@ -144,6 +144,11 @@ impl Machine {
         self.cpu.bus.outputs
     }
 
+    /// Numbers outputs from 1 again, and bytes of the console from 0: for an outside that has seen none of them.
+    pub fn renumber_outputs(&mut self) {
+        (self.cpu.bus.outputs, self.cpu.bus.console_bytes) = (0, 0);
+    }
+
     /// Console bytes sent so far.
     #[must_use]
     pub fn console_bytes(&self) -> u64 {

@@ -33,7 +33,7 @@ pub(crate) fn primary(args: &RunArgs) -> Result<u8> {
     }
     let options = options(args)?;
     let operator = hand(&options, args.pair.timeout_ms);
-    let exit = run_primary(&options, &operator, Teller::new("primary"), |answers| {
+    let exit = run_primary(&options, &operator, Teller::new("primary"), machine.clock_ns(), |answers| {
         Ok(Recorded::new(machine, answers).with_disks(paths))
     })?;
     Ok(code(&exit, &options.shared))

@@ -62,9 +62,10 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Serves `machine`, which has run only as far as the log up to its entry `next_entry` says (1: not at all).
+    /// Serves `machine`, with which a log begins. It may have run before, for others: who hears it now has heard nothing.
     #[must_use]
-    pub fn new(machine: Machine, answers: Answers) -> Self {
+    pub fn new(mut machine: Machine, answers: Answers) -> Self {
+        machine.renumber_outputs();
         let recorder = Recorder::new(Outside::new(answers), &machine, 1);
         Self::with(machine, recorder, Vec::new())
     }

@@ -54,7 +54,7 @@ enum Report {
 }
 
 /// Starts a run: claims generation 1 and serves it with the machine that `make` gives, until the guest is off, the right
-/// to speak is lost or the operator stops it.
+/// to speak is lost or the operator stops it. Guest time goes on from `guest_ns`, where that machine is.
 ///
 /// # Errors
 /// If it cannot start: the shared directory, the address, the machine.
@@ -62,10 +62,11 @@ pub fn run_primary<L: Leader>(
     options: &Options,
     operator: &Operator,
     observer: Box<dyn Observer>,
+    guest_ns: u64,
     make: impl FnOnce(Answers) -> Result<L, EngineError>,
 ) -> Result<Exit, StartError> {
     let mut here = Here::new(options)?;
-    let answers = Answers::new(Arc::clone(&here.host), 0);
+    let answers = Answers::new(Arc::clone(&here.host), guest_ns);
     let machine = make(answers.clone()).map_err(StartError::Machine)?;
     if let Some(mac) = machine.mac() {
         here.network.begin(mac, Ports::Now, poke(&here.report)).map_err(StartError::Network)?;

@@ -1,8 +1,8 @@
 //! The host of a real replica: its monotonic clock and its entropy.
 
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use emu::MachineConfig;
 
@@ -10,6 +10,9 @@ use super::spawn;
 use crate::node::Host;
 use crate::node::disks::{DiskOpener, HostDisks};
 use crate::time::Time;
+
+/// Images that take no longer to look at are waited for.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// The process's own clock and entropy.
 pub struct ProcessHost {
@@ -74,11 +77,13 @@ impl Host for ProcessHost {
             Some(under_way) => under_way,
             none => none.insert(Opening::start(&self.disks, config, paths)?),
         };
-        match under_way.done.try_recv() {
-            Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => Err("nobody looks for the images of its disks any more".to_owned()),
+        let found = match under_way.done.recv_timeout(GLANCE) {
+            Err(RecvTimeoutError::Timeout) => return Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err("nobody looks for the images of its disks any more".to_owned()),
             Ok(found) => found.map(Some),
-        }
+        };
+        *opening = None;
+        found
     }
 }
 

@@ -95,7 +95,7 @@ impl Replica {
         let (hand, observer) = (operator.clone(), Box::new(seen.clone()));
         let thread = std::thread::spawn(move || {
             if primary {
-                run_primary(&options, &hand, observer, make)
+                run_primary(&options, &hand, observer, 0, make)
             } else {
                 run_backup::<L>(&options, &hand, observer)
             }
