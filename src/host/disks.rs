@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use emu::{DISKS_MAX, DiskConfig, DiskMode, Image};
 
 use super::image::FileImage;
+use super::progress::Progress;
 
 /// `--disk FILE[,mode=MODE]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub(crate) fn open_all(args: &[DiskArg], named: bool) -> Result<Vec<Disk>> {
     }
     let open = |arg: &DiskArg| {
         let image = Arc::new(FileImage::open(&arg.path, mode(arg))?);
-        let digest = if named { image.digest() } else { 0 };
+        let digest = if named { digest(&image) } else { 0 };
         let config = DiskConfig { bytes: image.bytes(), mode: mode(arg), digest };
         Ok(Disk { image, config, chosen: arg.mode.is_some() })
     };
@@ -97,6 +98,13 @@ pub(crate) fn open_all(args: &[DiskArg], named: bool) -> Result<Vec<Disk>> {
 
 fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The digest of `image`, and a line on the terminal meanwhile: all of it is read.
+pub(crate) fn digest(image: &FileImage) -> u128 {
+    let mebibytes = image.bytes() >> 20;
+    let _line = Progress::start(format_args!("reading {}, {mebibytes} MiB", image.path().display()));
+    image.digest()
 }
 
 #[cfg(test)]

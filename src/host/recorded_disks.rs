@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use emu::{DiskConfig, DiskMode, Image, Images, MachineConfig};
 use ft_net::node::disks::{DiskOpener, HostDisks};
 
-use super::disks::{DiskArg, path_text};
+use super::disks::{DiskArg, digest, path_text};
 use super::image::FileImage;
 
 /// Where to look for images.
@@ -107,7 +107,7 @@ impl Search {
             return Ok((Arc::clone(image), *digest));
         }
         let image = Arc::new(FileImage::open(path, DiskMode::ReadOnly)?);
-        let digest = image.digest();
+        let digest = digest(&image);
         known.push((Arc::clone(&image), digest));
         Ok((image, digest))
     }
