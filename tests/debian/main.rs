@@ -19,6 +19,7 @@ mod prepared;
 mod remembered;
 #[cfg(unix)]
 mod storm;
+#[cfg_attr(not(unix), allow(dead_code, reason = "some of it is for pairs"))]
 mod terminal;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

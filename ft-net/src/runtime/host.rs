@@ -98,3 +98,51 @@ pub fn random_id() -> u64 {
         Err(error) => panic!("the host has no entropy: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use emu::{ClockMode, CpuModel, Devices};
+
+    use super::*;
+
+    /// What the host says in the end.
+    fn wait_for(host: &ProcessHost, config: &MachineConfig, paths: &[String]) -> Result<HostDisks, String> {
+        loop {
+            if let Some(disks) = host.disks(config, paths).transpose() {
+                return disks;
+            }
+        }
+    }
+
+    #[test]
+    fn images_may_be_looked_at_again_and_others_meanwhile() {
+        let looks = Arc::new(AtomicU32::new(0));
+        let config = MachineConfig {
+            memory_bytes: 1 << 20,
+            clock: ClockMode::Derived,
+            epoch_s: 0,
+            cpu: CpuModel::V3,
+            devices: Devices::default(),
+        };
+        let count = Arc::clone(&looks);
+        let host = ProcessHost::new(DiskOpener::new(move |_, paths| {
+            count.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(GLANCE * 3);
+            match paths {
+                [path] if path == "none" => Err("there is none".to_owned()),
+                paths => Ok(HostDisks { paths: paths.to_vec(), ..HostDisks::default() }),
+            }
+        }));
+        let (one, other, none) = (["one".to_owned()], ["other".to_owned()], ["none".to_owned()]);
+        assert!(host.disks(&config, &one).is_ok_and(|disks| disks.is_none()), "still looking");
+        assert_eq!(wait_for(&host, &config, &one).unwrap().paths, one);
+        assert_eq!(wait_for(&host, &config, &one).unwrap().paths, one, "a transfer that begins anew");
+        assert!(host.disks(&config, &one).is_ok_and(|disks| disks.is_none()));
+        assert_eq!(wait_for(&host, &config, &other).unwrap().paths, other, "another machine in its place");
+        assert_eq!(wait_for(&host, &config, &none).err().unwrap(), "there is none");
+        assert_eq!(looks.load(Ordering::Relaxed), 5);
+    }
+}
