@@ -1,5 +1,7 @@
 //! A recorded run of the whole distribution: real programs give the right answers, and all of it replays.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -7,7 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::terminal::Terminal;
-use crate::{PYTHON, PYTHON_SAYS, debian, one_at_a_time};
+use crate::{NETWORK, NETWORK_SAYS, PYTHON, PYTHON_SAYS, debian, one_at_a_time};
 
 const HELLO: &str = r#"printf '#include <stdio.h>
 int main(void) { double x = 2; for (int i = 0; i < 5; i++) x = x / 2 + 1 / x; printf("hello %%.15f\\n", x); }
@@ -26,11 +28,15 @@ fn debian_boots_works_and_replays() {
     let Some(debian) = debian("") else { return };
     let _one = one_at_a_time();
     let room = tempfile::tempdir().unwrap();
-    let options = ["--clock", "derived", "--record", "log"];
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let net = format!("user,hostfwd=tcp:{port}-:80");
+    let options = ["--clock", "derived", "--record", "log", "--net", &net];
     let began = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ftemu"));
     let mut terminal = Terminal::open(command.arg("run").args(debian).args(options).current_dir(room.path()));
     works(&mut terminal);
+    assert_eq!(terminal.shell(NETWORK), NETWORK_SAYS);
+    assert!(page(port).contains("Welcome to nginx"), "what nginx says");
     terminal.type_in("poweroff");
     let (code, console) = terminal.close();
     assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&console));
@@ -51,6 +57,15 @@ fn works(terminal: &mut Terminal) {
     assert_eq!(digest, "b2bc7d3f8b652d2ec96865b68ad8f80e22cca174abe1aed7889e242a747d590f  -");
     assert_eq!(terminal.shell(REDIS), "1\n2\n3\n2\n");
     assert_eq!(terminal.shell("curl -s http://localhost/ | grep -c 'Welcome to nginx'"), "2\n");
+}
+
+/// What the guest's web server answers somebody outside.
+fn page(port: u16) -> String {
+    let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    server.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    server.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// The log replays to the same bytes, and is no larger than it may be.

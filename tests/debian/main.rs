@@ -29,6 +29,11 @@ const PYTHON: &str = "python3 -c 'import hashlib, math; \
 const PYTHON_SAYS: &str =
     "5c6c10ad2e971f207b1a7b31e1bfc3b1f608fb99f01f8f3d7bcda27474174bd9 -0.8522008497671888 499999500000\n";
 
+/// The address that DHCP gives. udev finds the card, and takes its time.
+const NETWORK: &str = "i=0; until a=$(ip -4 -o addr show dev enp0s3 | grep -o '10[0-9./]*/24'); do \
+    i=$((i+1)); [ $i -lt 60 ] || break; sleep 1; done; echo $a";
+const NETWORK_SAYS: &str = "10.0.2.15/24\n";
+
 /// The arguments of `ftemu run` that boot it, with more words on the kernel's command line; `None` if there is none.
 fn debian(append: &str) -> Option<Vec<String>> {
     let directory = prepared::by("debian", &[])?;
